@@ -1,0 +1,135 @@
+"""Whether the parts of a manifest fit together: graphs, state tensors, token ids and the list of files.
+
+In: a manifest whose fields each have the right type. Out: every contradiction in words; none means that a runtime can
+follow the manifest blindly. It opens no file: what is on the disk is checked by `edgekit.bundle.read`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from edgekit.bundle.fields import shown
+from edgekit.bundle.files import file_name_problem
+
+if TYPE_CHECKING:
+    from edgekit.bundle.manifest import Manifest, Port, StateTensor
+
+GRAPH_NAMES = {"seq2seq": ("encoder", "decoder")}
+
+
+def find_inconsistencies(manifest: "Manifest") -> list[str]:
+    """Returns what does not fit together in a manifest, one entry a contradiction."""
+    expected = GRAPH_NAMES[manifest.kind]
+    if sorted(manifest.graphs) != sorted(expected):
+        found = ", ".join(shown(name) for name in list(manifest.graphs)[:4]) or "none"
+        return [f"graphs: expected {' and '.join(expected)}, found {found}"]
+    return [
+        *_graph_problems(manifest),
+        *_state_problems(manifest),
+        *_file_problems(manifest),
+        *_token_problems(manifest),
+        *_quantization_problems(manifest),
+    ]
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _graph_problems(manifest: "Manifest") -> Iterator[str]:
+    for graph_name, graph in manifest.graphs.items():
+        for side, ports in (("inputs", graph.inputs), ("outputs", graph.outputs)):
+            if not ports:
+                yield f"graphs.{graph_name}.{side}: expected at least one, found none"
+            for name in _repeated(port.name for port in ports):
+                yield f"graphs.{graph_name}.{side}: expected each name once, found {shown(name)} twice"
+
+
+def _state_problems(manifest: "Manifest") -> Iterator[str]:
+    for key in ("name", "past", "present"):
+        for name in _repeated(getattr(state, key) for state in manifest.state if getattr(state, key) is not None):
+            yield f"state: expected each {key} once, found {shown(name)} twice"
+    encoder, decoder = manifest.graphs["encoder"], manifest.graphs["decoder"]
+    ports = {
+        "decoder input": {port.name: port for port in decoder.inputs},
+        "decoder output": {port.name: port for port in decoder.outputs},
+        "encoder output": {port.name: port for port in encoder.outputs},
+    }
+    for index, state in enumerate(manifest.state):
+        for problem in (*_port_problems(state, ports), *_kind_problems(state)):
+            yield f"state[{index}]: {problem}"
+
+
+def _port_problems(state: "StateTensor", ports: Mapping[str, Mapping[str, "Port"]]) -> Iterator[str]:
+    wanted = [("decoder input", state.past)]
+    if state.present is not None:
+        wanted.append(("decoder output", state.present))
+    if state.initial == "encoder":
+        wanted.append(("encoder output", state.past))
+    for what, name in wanted:
+        port = ports[what].get(name)
+        if port is None:
+            yield f"expected a {what} named {shown(name)}, found none"
+        elif port.dtype != state.dtype or len(port.shape) != len(state.shape):
+            yield (
+                f"expected the {what} {shown(name)} to be {state.dtype} with {len(state.shape)} axes, "
+                f"found {port.dtype} with {len(port.shape)}"
+            )
+
+
+def _kind_problems(state: "StateTensor") -> Iterator[str]:
+    if state.kind == "constant" and (state.present is not None or state.initial != "encoder"):
+        yield "expected a constant state to come from the encoder and to have no present"
+    if state.kind != "constant" and state.present is None:
+        yield f"expected a present for the {state.kind} state, found null"
+    if (state.kind == "appended") != (state.growth_axis is not None):
+        yield f"expected a growth_axis for an appended state only, found kind {state.kind}"
+    if (state.kind == "appended") != (state.initial == "empty"):
+        yield f"expected initial empty for an appended state only, found kind {state.kind} and initial {state.initial}"
+    for key, axis in (("batch_axis", state.batch_axis), ("growth_axis", state.growth_axis)):
+        if axis is not None and axis >= len(state.shape):
+            yield f"expected a {key} below the {len(state.shape)} axes of its shape, found {axis}"
+    if state.batch_axis is not None and state.batch_axis == state.growth_axis:
+        yield f"expected different batch_axis and growth_axis, found {state.batch_axis} twice"
+
+
+def _file_problems(manifest: "Manifest") -> Iterator[str]:
+    for name in manifest.files:
+        if problem := file_name_problem(name):
+            yield f"files: expected plain file names, found {shown(name)} ({problem})"
+    # Where case is ignored (Windows, macOS) two such names are one file.
+    for name in _repeated(name.casefold() for name in manifest.files):
+        yield f"files: expected names that differ by more than case, found {shown(name)} twice"
+    referenced = {f"graphs.{name}.file": graph.file for name, graph in manifest.graphs.items()}
+    referenced |= {"tokenizer.source": manifest.tokenizer.source, "tokenizer.target": manifest.tokenizer.target}
+    if manifest.shortlist is not None:
+        referenced["shortlist.file"] = manifest.shortlist.file
+    for key, name in referenced.items():
+        if name not in manifest.files:
+            yield f"{key}: expected a file that files lists, found {shown(name)}"
+
+
+def _token_problems(manifest: "Manifest") -> Iterator[str]:
+    source_size, target_size = manifest.tokenizer.source_vocab_size, manifest.tokenizer.target_vocab_size
+    generation = manifest.generation
+    ids = {
+        "generation.start_token_id": (generation.start_token_id, target_size),
+        "generation.eos_token_id": (generation.eos_token_id, target_size),
+        "generation.pad_token_id": (generation.pad_token_id, max(source_size, target_size)),
+        "generation.unk_token_id": (generation.unk_token_id, max(source_size, target_size)),
+        "self_check.input_ids": (max(manifest.self_check.input_ids, default=None), source_size),
+        "self_check.output_ids": (max(manifest.self_check.output_ids, default=None), target_size),
+    }
+    for key, (token_id, vocab_size) in ids.items():
+        if token_id is not None and token_id >= vocab_size:
+            yield f"{key}: expected ids below the vocabulary's size {vocab_size}, found {token_id}"
+    if manifest.shortlist is not None and manifest.shortlist.first > target_size:
+        yield f"shortlist.first: expected at most {target_size} target tokens, found {manifest.shortlist.first}"
+
+
+def _quantization_problems(manifest: "Manifest") -> Iterator[str]:
+    quantization = manifest.quantization
+    if quantization.scheme != manifest.precision:
+        yield f"quantization.scheme: expected {manifest.precision} like precision, found {quantization.scheme}"
+    if quantization.scheme == "fp32" and quantization.tensors:
+        yield f"quantization.tensors: expected none for fp32, found {len(quantization.tensors)}"

@@ -1,0 +1,65 @@
+"""Names, sizes and hashes of a bundle's files.
+
+A bundle is flat: each file is named by one plain component, valid on Linux, macOS and Windows. In: names and paths. Out:
+problems in words, sizes in bytes and SHA-256 as hexadecimal digits. It opens what it is given and decides nothing about
+where that lies; `edgekit.bundle.read` does.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+MANIFEST_NAME = "bundle.json"
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
+# Device names that Windows resolves in every directory, with any extension:
+# https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_DEVICE_NAME = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(\..*)?", re.ASCII | re.IGNORECASE)
+_CHUNK_BYTES = 1 << 20
+
+
+def file_name_problem(name: str) -> str | None:
+    """Returns why a text cannot name a file of a bundle, or None if it can.
+
+    Args:
+        name: One component of at most 128 ASCII letters, digits and ``._+-`` that begins with a letter, a digit or ``_``;
+            so no path separator, drive, ``..``, NUL or hidden file. ``bundle.json`` itself is not a file of the list.
+    """
+    if not _PLAIN_NAME.fullmatch(name) or name.endswith("."):
+        return "not a plain file name"
+    if _DEVICE_NAME.fullmatch(name):
+        return "a device name on Windows"
+    if name.casefold() == MANIFEST_NAME:
+        return "the manifest's own name"
+    return None
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """Returns a file's size in bytes and its SHA-256 in lower-case hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    size_bytes = 0
+    with open(path, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    return size_bytes, digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on the disk.
+
+    Raises:
+        OSError: The file cannot be opened or written through.
+    """
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open a directory for this, and its rename does not need it
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
