@@ -1,4 +1,4 @@
-"""The `edgekit` command. This module imports without click, so that a bare install can say how to get the command line."""
+"""The `edgekit` command. This module imports without click, so that a bare install can say what is missing."""
 
 from __future__ import annotations
 
