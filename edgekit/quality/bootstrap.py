@@ -1,0 +1,77 @@
+"""The 95 % interval of a loss in quality, by paired bootstrap over sentences.
+
+Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation", https://aclanthology.org/W04-3250: draw
+as many sentences as the test set has, with replacement, score both systems on the same draw, and repeat; the 2.5th and
+97.5th percentile of the differences bound the loss. The interval says how far the loss depends on which sentences the
+test set happens to hold. It says nothing of other text, and nothing of a person's judgement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.errors import InputError
+from edgekit.quality.metrics import SentenceStatistics
+
+__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap"]
+
+BOOTSTRAP_RESAMPLES = 1000
+BOOTSTRAP_SEED = 12345
+# Draw counts are int64 [chunk, sentences]: 100 at a time keep 100,000 sentences under 80 MB.
+CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a system loses against a baseline, in the metric's points; negative where it gains.
+
+    Attributes:
+        points: score(baseline) - score(system) on the whole test set.
+        ci95: The 2.5th and 97.5th percentile of that difference over the resamples.
+        resamples: How many resamples were scored.
+        seed: The generator's seed (numpy PCG64).
+    """
+
+    points: float
+    ci95: tuple[float, float]
+    resamples: int
+    seed: int
+
+
+def paired_bootstrap(
+    baseline: SentenceStatistics,
+    system: SentenceStatistics,
+    resamples: int = BOOTSTRAP_RESAMPLES,
+    seed: int = BOOTSTRAP_SEED,
+) -> Loss:
+    """The loss of ``system`` against ``baseline``, both scored on the same sentences with the same metric.
+
+    Args:
+        baseline: Statistics of the fp32 output.
+        system: Statistics of the output compared with it, sentence for sentence.
+        resamples: At least 1.
+        seed: Same seed, same interval.
+
+    Raises:
+        InputError: The two were not scored alike on as many sentences, or ``resamples`` is below 1.
+    """
+    if baseline.signature != system.signature or baseline.rows.shape != system.rows.shape:
+        raise InputError(
+            "a paired bootstrap needs the same sentences and the same metric twice; found "
+            f"{len(baseline.rows)} sentences under {baseline.signature} and {len(system.rows)} under {system.signature}"
+        )
+    if resamples < 1:
+        raise InputError(f"a paired bootstrap needs at least 1 resample, found {resamples}")
+    sentences = len(baseline.rows)
+    generator = np.random.default_rng(seed)
+    even = np.full(sentences, 1 / sentences)
+    differences = []
+    for start in range(0, resamples, CHUNK):
+        # A draw with replacement is a multinomial count a sentence; counts times statistics are the resample's sums.
+        counts = generator.multinomial(sentences, even, size=min(CHUNK, resamples - start))
+        pairs = zip(counts @ baseline.rows, counts @ system.rows, strict=True)
+        differences += [baseline.score_sum(first) - system.score_sum(second) for first, second in pairs]
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return Loss(baseline.score() - system.score(), (float(low), float(high)), resamples, seed)

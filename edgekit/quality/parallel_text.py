@@ -1,0 +1,172 @@
+"""Reads parallel text: the test and development sets packaged with edgekit, or a user's own file.
+
+In: a set's name and a language pair, or the path of a ``source<TAB>reference`` file (UTF-8, ``.gz`` or plain).
+Out: a `TestSet`. A packaged set is stored once a language pair and serves both directions. Refused, in one line that
+names the file: lines that are not two non-empty columns, text that is not UTF-8, a file with nothing in it.
+Where the packaged sets come from is in ``testsets/ATTRIBUTION.md`` and ``devsets/ATTRIBUTION.md``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from edgekit.errors import InputError
+
+__all__ = ["TestSet", "load_devset", "load_testset", "testset_names"]
+
+# A user's file beyond this is no test set; a gzip bomb stops here too.
+MAX_TEXT_BYTES = 64 * 2**20
+BAD_LINES_LISTED = 5
+USER_LICENSE = "the user's own"
+SUFFIX = ".tsv.gz"
+
+# Keyed by the packaged file's name without its ending; the attributions beside the files say more.
+LICENSES = {
+    "flores-dev.en-de": "CC BY-SA 4.0",
+    "flores-dev.en-pt": "CC BY-SA 4.0",
+    "ntrex.en-pt": "CC BY-SA 4.0",
+    "tatoeba.en-de": "CC BY 2.0 FR",
+    "tatoeba.en-pt": "CC BY 2.0 FR",
+    "valid.en-de": "CC BY 2.0 FR, CC BY 4.0, CC BY-SA 3.0, CC BY-SA 4.0, CC0 1.0, MIT or Apache-2.0, MPL 2.0",
+    "valid.en-pt": "CC BY-SA 3.0, MPL 2.0",
+}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Sources and references, aligned.
+
+    Attributes:
+        name: A packaged set's name, or a file's name without its endings.
+        sources: Texts to translate, one sentence each, none empty.
+        references: Their translations, as many.
+        sha256: Hex digest of the uncompressed file, before any limit or change of direction.
+        license: Licence of the text.
+    """
+
+    __test__ = False  # pytest would take the name for a test class
+
+    name: str
+    sources: tuple[str, ...]
+    references: tuple[str, ...]
+    sha256: str
+    license: str
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def first(self, count: int | None) -> TestSet:
+        """The first ``count`` pairs, at least 1; all of them where ``count`` is None or exceeds their number."""
+        if count is not None and count < 1:
+            raise InputError(f"a test set's limit must be at least 1, found {count}; leave it out to use every pair")
+        return replace(self, sources=self.sources[:count], references=self.references[:count])
+
+
+def testset_names(source_language: str, target_language: str) -> list[str]:
+    """Names of the test sets packaged for a language pair, in either direction, sorted; may be empty."""
+    return sorted(name for name, _, _ in _packaged("testsets", source_language, target_language))
+
+
+def load_testset(name_or_path: str, source_language: str | None, target_language: str | None) -> TestSet:
+    """The packaged test set of that name for a language pair, or the pairs of a user's file.
+
+    Args:
+        name_or_path: A name that `testset_names` gives, or a path. A packaged name wins over a file of the same name.
+        source_language: Language of the model's input as ISO 639-1, such as ``en``; only packaged sets need it.
+        target_language: Language of its output.
+
+    Raises:
+        InputError: There is neither such a set nor such a file; or a line is not two non-empty columns, the text is
+            not UTF-8, or the file is empty, unreadable or larger than 64 MiB.
+    """
+    names: list[str] = []
+    if source_language and target_language:
+        names = testset_names(source_language, target_language)
+        if name_or_path in names:
+            return _load_packaged("testsets", name_or_path, source_language, target_language)
+    path = Path(name_or_path)
+    if path.is_file():
+        return _parse(path, str(path), path.name.removesuffix(".gz").removesuffix(".tsv"), USER_LICENSE)
+    pair = f"{source_language or '?'}-{target_language or '?'}"
+    known = ", ".join(names) if names else "none"
+    raise InputError(
+        f'no test set "{name_or_path}" for {pair}: expected a packaged set ({known}) or the path of a '
+        "source<TAB>reference file; there is neither"
+    )
+
+
+def load_devset(name: str, source_language: str, target_language: str) -> TestSet:
+    """A packaged development set, for calibration and choices that must not see a test set.
+
+    Args:
+        name: ``valid`` (both pairs) or ``ntrex`` (English-Portuguese).
+        source_language: Language of the model's input as ISO 639-1, such as ``en``.
+        target_language: Language of its output.
+
+    Raises:
+        InputError: There is no such set for this pair; the message lists those there are.
+    """
+    names = sorted(found for found, _, _ in _packaged("devsets", source_language, target_language))
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise InputError(f'no development set "{name}" for {source_language}-{target_language}; packaged: {known}')
+    return _load_packaged("devsets", name, source_language, target_language)
+
+
+def _packaged(folder: str, source: str, target: str) -> Iterator[tuple[str, bool, Traversable]]:
+    """(name, whether to swap the columns, file) of each packaged set that serves a direction."""
+    for entry in resources.files("edgekit.quality").joinpath(folder).iterdir():
+        name, _, pair = entry.name.removesuffix(SUFFIX).rpartition(".")
+        if entry.name.endswith(SUFFIX) and pair in (f"{source}-{target}", f"{target}-{source}"):
+            yield name, pair != f"{source}-{target}", entry
+
+
+def _load_packaged(folder: str, name: str, source: str, target: str) -> TestSet:
+    swap, entry = next((swap, entry) for found, swap, entry in _packaged(folder, source, target) if found == name)
+    loaded = _parse(entry, entry.name, name, LICENSES[entry.name.removesuffix(SUFFIX)])
+    return replace(loaded, sources=loaded.references, references=loaded.sources) if swap else loaded
+
+
+def _parse(file: Traversable, shown: str, name: str, license_name: str) -> TestSet:
+    data = _read_bytes(file, shown)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{shown}: expected UTF-8, found another encoding in line {line}; convert the file") from None
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028 and form feeds inside a sentence.
+    rows = [line.rstrip("\r").split("\t") for line in text.removesuffix("\n").split("\n")] if text else []
+    bad = [number for number, row in enumerate(rows, 1) if len(row) != 2 or not all(cell.strip() for cell in row)]
+    if not any(cell.strip() for row in rows for cell in row):
+        raise InputError(f"{shown}: expected source<TAB>reference lines, found an empty file; give at least one pair")
+    if bad:
+        listed = ", ".join(map(str, bad[:BAD_LINES_LISTED]))
+        more = f" and {len(bad) - BAD_LINES_LISTED} more" if len(bad) > BAD_LINES_LISTED else ""
+        raise InputError(
+            f"{shown}: expected source<TAB>reference, two non-empty columns a line; "
+            f"not so in line{'s' if len(bad) > 1 else ''} {listed}{more}; correct or remove what is there"
+        )
+    sources, references = zip(*rows, strict=True)
+    return TestSet(name, sources, references, hashlib.sha256(data).hexdigest(), license_name)
+
+
+def _read_bytes(file: Traversable, shown: str) -> bytes:
+    try:
+        with file.open("rb") as raw:
+            if shown.endswith(".gz"):
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    data = unpacked.read(MAX_TEXT_BYTES + 1)
+            else:
+                data = raw.read(MAX_TEXT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{shown}: cannot be read as a test set: {error}; check the file") from None
+    if len(data) > MAX_TEXT_BYTES:
+        raise InputError(f"{shown}: expected at most {MAX_TEXT_BYTES >> 20} MiB of text, found more; use fewer pairs")
+    return data
