@@ -107,6 +107,9 @@ def _file_problems(manifest: "Manifest") -> Iterator[str]:
     for key, name in referenced.items():
         if name not in manifest.files:
             yield f"{key}: expected a file that files lists, found {shown(name)}"
+        # onnxruntime reads other endings as other formats, which nothing here has looked into.
+        if key.startswith("graphs.") and not name.endswith(".onnx"):
+            yield f"{key}: expected a name that ends in .onnx, found {shown(name)}"
 
 
 def _token_problems(manifest: "Manifest") -> Iterator[str]:

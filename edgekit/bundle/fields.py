@@ -1,9 +1,9 @@
 """Reads the JSON of a manifest field by field and gathers every problem instead of stopping at the first.
 
 In: the text of a ``bundle.json``, which may come from a stranger. Out: typed values, and a list of problems in words.
-A field that is missing or wrong yields a harmless value of its type, so that reading goes on; the caller raises once at
-the end and uses nothing when there were problems. Unknown keys are not looked at. It refuses text that is too long or too
-deeply nested, repeated keys, numbers that are not finite and strings that a terminal could not show safely.
+A field that is missing or wrong yields a harmless value of its type, so that reading goes on; the caller raises once
+at the end and uses nothing when there were problems. Unknown keys are not looked at. It refuses text that is too long
+or too deeply nested, repeated keys, numbers that are not finite and strings that a terminal could not show safely.
 """
 
 import json
@@ -53,7 +53,7 @@ def read_json_object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON, found at line {error.lineno} column {error.colno}: {error.msg}") from None
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {shown(value)}")  # noqa: TRY004 - the text is wrong, not a type
+        raise ValueError(f"expected a JSON object, found {shown(value)}")
     _check_values(value)
     return value
 
@@ -162,7 +162,7 @@ class Fields:
     def positive_number(self, key: str) -> float:
         """Returns a number above 0 as a float."""
         value = self._values.get(key)
-        if isinstance(value, float) and value > 0 or is_integer(value) and 0 < value <= MAX_INTEGER:
+        if isinstance(value, float | int) and not isinstance(value, bool) and 0 < value <= MAX_INTEGER:
             return float(value)
         self.problem(key, "a number above 0")
         return 1.0

@@ -1,14 +1,17 @@
 """Names, sizes and hashes of a bundle's files.
 
-A bundle is flat: each file is named by one plain component, valid on Linux, macOS and Windows. In: names and paths. Out:
-problems in words, sizes in bytes and SHA-256 as hexadecimal digits. It opens what it is given and decides nothing about
-where that lies; `edgekit.bundle.read` does.
+A bundle is flat: each file is named by one plain component, valid on Linux, macOS and Windows. In: names and paths.
+Out: problems in words, resolved paths, sizes in bytes and SHA-256 as hexadecimal digits. It refuses names and links
+that lead out of the directory, and whatever is not a regular file.
 """
 
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
+
+from edgekit.errors import BundleError
 
 MANIFEST_NAME = "bundle.json"
 
@@ -23,8 +26,8 @@ def file_name_problem(name: str) -> str | None:
     """Returns why a text cannot name a file of a bundle, or None if it can.
 
     Args:
-        name: One component of at most 128 ASCII letters, digits and ``._+-`` that begins with a letter, a digit or ``_``;
-            so no path separator, drive, ``..``, NUL or hidden file. ``bundle.json`` itself is not a file of the list.
+        name: One component of at most 128 ASCII letters, digits and ``._+-`` that begins with a letter, a digit or
+            ``_``; so no path separator, drive, ``..``, NUL or hidden file. ``bundle.json`` does not list itself.
     """
     if not _PLAIN_NAME.fullmatch(name) or name.endswith("."):
         return "not a plain file name"
@@ -33,6 +36,30 @@ def file_name_problem(name: str) -> str | None:
     if name.casefold() == MANIFEST_NAME:
         return "the manifest's own name"
     return None
+
+
+def resolve_file(directory: Path, name: str) -> tuple[Path, os.stat_result]:
+    """Returns where a file of a bundle really lies, and its status.
+
+    Args:
+        directory: The bundle's directory, resolved already.
+        name: A plain name, as `file_name_problem` wants it, or ``bundle.json``.
+
+    Raises:
+        BundleError: The file is missing, not a regular file, or a link to something outside the directory.
+    """
+    path = directory / name
+    try:
+        resolved = path.resolve(strict=True)
+        status = resolved.stat()
+    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        raise BundleError(f"{path}: expected a file of the bundle, found {reason}; export the model again") from None
+    if not resolved.is_relative_to(directory):
+        raise BundleError(f"{path}: expected a file inside the bundle, found a link out of it; do not use this bundle")
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: expected a regular file, found another kind; do not use this bundle")
+    return resolved, status
 
 
 def hash_file(path: Path) -> tuple[int, str]:
@@ -58,7 +85,8 @@ def sync_file(path: Path) -> None:
     """
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open a directory for this, and its rename does not need it
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    # Windows flushes only what is open for writing; elsewhere a read-only file can be flushed too.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

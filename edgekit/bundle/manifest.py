@@ -4,9 +4,9 @@ In: JSON text from a bundle that may come from a stranger. Out: frozen dataclass
 keys. `Manifest.from_json` refuses, in one message, every wrong type, range, choice and file name, and everything that
 does not fit together (`edgekit.bundle.consistency`); it opens no file.
 
-Forward compatibility: a key that this version does not know is ignored, at any level. So a later edgekit may add what an
-older one can do without (a measurement, a note) under the same schema version, and its bundles go on loading in apps
-that embed the older one. Whatever changes how a bundle must be run raises ``schema_version``, and that is refused.
+Forward compatibility: a key that this version does not know is ignored, at any level. So a later edgekit may add what
+an older one can do without (a measurement, a note) under the same schema version, and its bundles go on loading in
+apps that embed the older one. Whatever changes how a bundle must be run raises ``schema_version``, which is refused.
 """
 
 import json
@@ -43,8 +43,8 @@ class Languages:
 class Source:
     """Where the weights came from.
 
-    ``type`` is one of `SOURCE_TYPES`; ``id`` names the checkpoint there; ``license`` is an SPDX identifier; ``files`` maps
-    each file that was read, by its name at the source, to its SHA-256.
+    ``type`` is one of `SOURCE_TYPES`; ``id`` names the checkpoint there; ``license`` is an SPDX identifier; ``files``
+    maps each file that was read, by its name at the source, to its SHA-256.
     """
 
     type: str
@@ -65,7 +65,7 @@ class TensorQuantization:
 
 @dataclass(frozen=True)
 class Quantization:
-    """The scheme (one of `PRECISIONS`), how activations are quantised (None: not at all), and every quantised tensor."""
+    """The scheme (one of `PRECISIONS`), how activations are quantised (None: they are not), every quantised tensor."""
 
     scheme: str
     activations: str | None = None
@@ -94,9 +94,9 @@ class Graph:
 class StateTensor:
     """A tensor that the decoder carries from step to step.
 
-    ``kind`` is ``constant`` (the encoder's output named ``past``, fed unchanged at every step), ``recurrent`` (fixed size,
-    replaced at every step) or ``appended`` (grows along ``growth_axis`` from length 0, up to ``capacity`` if there is
-    one). ``past`` is an input of the decoder, ``present`` the output that becomes the next step's ``past``.
+    ``kind`` is ``constant`` (the encoder's output named ``past``, fed unchanged at every step), ``recurrent`` (fixed
+    size, replaced at every step) or ``appended`` (grows along ``growth_axis`` from length 0, up to ``capacity`` if
+    there is one). ``past`` is an input of the decoder, ``present`` the output that becomes the next step's ``past``.
     """
 
     name: str
@@ -197,8 +197,8 @@ class Manifest:
             where: The file's path, for the error message.
 
         Raises:
-            BundleError: The text is not JSON, is of another schema version, or holds anything that is wrong in itself or
-                does not fit the rest; all problems are in the one line.
+            BundleError: The text is not JSON, is of another schema version, or holds anything that is wrong in itself
+                or does not fit the rest; all problems are in the one line.
         """
         try:
             values = read_json_object(text)
