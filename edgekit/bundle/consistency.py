@@ -116,7 +116,7 @@ def _token_problems(manifest: "Manifest") -> Iterator[str]:
     source_size, target_size = manifest.tokenizer.source_vocab_size, manifest.tokenizer.target_vocab_size
     generation = manifest.generation
     ids = {
-        "generation.start_token_id": (generation.start_token_id, target_size),
+        "generation.start_token_id": (generation.start_token_id, target_size + 1),
         "generation.eos_token_id": (generation.eos_token_id, target_size),
         "generation.pad_token_id": (generation.pad_token_id, max(source_size, target_size)),
         "generation.unk_token_id": (generation.unk_token_id, max(source_size, target_size)),
@@ -125,7 +125,7 @@ def _token_problems(manifest: "Manifest") -> Iterator[str]:
     }
     for key, (token_id, vocab_size) in ids.items():
         if token_id is not None and token_id >= vocab_size:
-            yield f"{key}: expected ids below the vocabulary's size {vocab_size}, found {token_id}"
+            yield f"{key}: expected ids below {vocab_size} (from the vocabulary's size), found {token_id}"
     if manifest.shortlist is not None and manifest.shortlist.first > target_size:
         yield f"shortlist.first: expected at most {target_size} target tokens, found {manifest.shortlist.first}"
 

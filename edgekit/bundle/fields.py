@@ -20,6 +20,8 @@ MAX_JSON_BYTES = 4 << 20
 MAX_JSON_DEPTH = 24
 # Integers above 2**53 are not exact in the JSON readers of other languages.
 MAX_INTEGER = 1 << 53
+# Of the fixed axes of an input or output; a runtime may allocate this much for each sentence.
+MAX_ELEMENTS = 1 << 24
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -178,9 +180,10 @@ class Fields:
     def shape(self, key: str) -> tuple[int | str, ...]:
         """Returns the shape of a tensor: sizes, and names of axes whose size is known only when it runs."""
         values = self._values.get(key)
-        if isinstance(values, list) and len(values) <= 8 and all(map(_is_dimension, values)):
+        is_shape = isinstance(values, list) and len(values) <= 8 and all(map(_is_dimension, values))
+        if is_shape and math.prod(size for size in values if isinstance(size, int)) <= MAX_ELEMENTS:
             return tuple(values)
-        self.problem(key, "a shape of at most 8 sizes or axis names")
+        self.problem(key, f"a shape of at most 8 sizes or axis names and {MAX_ELEMENTS} elements")
         return ()
 
     def mapping(self, key: str) -> dict[str, Any]:

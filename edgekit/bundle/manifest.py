@@ -27,6 +27,9 @@ QUANTIZED_DTYPES = ("int8", "uint8")
 GRANULARITIES = ("per-tensor", "per-channel")
 STATE_KINDS = ("constant", "recurrent", "appended")
 INITIAL_VALUES = ("encoder", "zeros", "empty")
+# Far above any model's, low enough that a hostile bundle cannot make a runtime allocate or loop without end.
+MAX_TOKENS = 1 << 20
+MAX_VOCAB_SIZE = 1 << 24
 
 _MAX_PROBLEMS_SHOWN = 8
 
@@ -115,10 +118,11 @@ class StateTensor:
 class Generation:
     """Token ids and limits of greedy search; lengths in tokens, ``max_length_factor`` in target per source token.
 
-    ``start_token_id`` is None where decoding begins with a zero vector instead of a token.
+    ``start_token_id`` may equal the target vocabulary's size: a row of zeros behind the embedding, for models whose
+    decoder begins with a zero vector instead of a token.
     """
 
-    start_token_id: int | None
+    start_token_id: int
     eos_token_id: int
     pad_token_id: int | None
     unk_token_id: int | None
@@ -298,12 +302,12 @@ def _read_state(fields: Fields) -> StateTensor:
 
 def _read_generation(fields: Fields) -> Generation:
     return Generation(
-        start_token_id=fields.optional_integer("start_token_id"),
+        start_token_id=fields.integer("start_token_id"),
         eos_token_id=fields.integer("eos_token_id"),
         pad_token_id=fields.optional_integer("pad_token_id"),
         unk_token_id=fields.optional_integer("unk_token_id"),
-        max_source_tokens=fields.integer("max_source_tokens", 1),
-        max_length=fields.integer("max_length", 1),
+        max_source_tokens=fields.integer("max_source_tokens", 1, MAX_TOKENS),
+        max_length=fields.integer("max_length", 1, MAX_TOKENS),
         max_length_factor=fields.positive_number("max_length_factor"),
     )
 
@@ -312,8 +316,8 @@ def _read_tokenizer(fields: Fields) -> TokenizerFiles:
     return TokenizerFiles(
         source=fields.file_name("source"),
         target=fields.file_name("target"),
-        source_vocab_size=fields.integer("source_vocab_size", 1),
-        target_vocab_size=fields.integer("target_vocab_size", 1),
+        source_vocab_size=fields.integer("source_vocab_size", 1, MAX_VOCAB_SIZE),
+        target_vocab_size=fields.integer("target_vocab_size", 1, MAX_VOCAB_SIZE),
     )
 
 
