@@ -1,0 +1,264 @@
+"""Hugging Face MarianMT checkpoints (``model_type: marian``): config.json and tensors to `Seq2SeqConfig` and weights.
+
+A post-norm transformer encoder-decoder with sinusoidal positions. All that `transformers.MarianConfig` (4.57) can say is
+either implemented, or without effect at inference, or refused by name; names and formulas follow
+transformers/models/marian/modeling_marian.py and configuration_marian.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import SourceError, UnsupportedError
+from edgekit.graph.config import Seq2SeqConfig
+from edgekit.graph.tensors import Tensor
+
+LAYER_NORM_EPSILON = 1e-5  # torch.nn.LayerNorm's default, which modeling_marian.py uses
+SUPPRESSED = np.float32(-1e9)  # a logit that greedy search can't choose, and that stays finite in sums
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
+
+# Options that change the network or the search, and the only values implemented.
+REQUIRED: dict[str, tuple[Any, ...]] = {
+    "model_type": ("marian",),
+    "is_encoder_decoder": (True,),
+    "activation_function": tuple(ACTIVATIONS),
+    "normalize_before": (False,),
+    "normalize_embedding": (False,),
+    "add_final_layer_norm": (False,),
+    "add_bias_logits": (False,),
+    "static_position_embeddings": (True,),
+    "extra_pos_embeddings": (0,),
+    "add_cross_attention": (False,),
+    "is_decoder": (False,),
+    "cross_attention_hidden_size": (None,),
+    "quantization_config": (None,),
+    "no_repeat_ngram_size": (0, None),
+    "encoder_no_repeat_ngram_size": (0, None),
+    "repetition_penalty": (1, None),
+    "encoder_repetition_penalty": (1, None),
+    "min_length": (0, None),
+    "min_new_tokens": (0, None),
+    "forced_bos_token_id": (None,),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "sequence_bias": (None, {}),
+    "do_sample": (False, None),
+}
+
+# ours -> theirs, within a layer; several of theirs are joined along the output axis
+ENCODER_LAYER = {
+    "self_attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "self_attention.output": ("self_attn.out_proj",),
+    "feed_forward.up": ("fc1",),
+    "feed_forward.down": ("fc2",),
+}
+ENCODER_NORMS = {"self_attention.norm": "self_attn_layer_norm", "feed_forward.norm": "final_layer_norm"}
+DECODER_LAYER = ENCODER_LAYER | {
+    "cross_attention.query": ("encoder_attn.q_proj",),
+    "cross_attention.key_value": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
+    "cross_attention.output": ("encoder_attn.out_proj",),
+}
+DECODER_NORMS = ENCODER_NORMS | {"cross_attention.norm": "encoder_attn_layer_norm"}
+
+# Where a checkpoint may keep an embedding: a tied one is stored under any one of its names.
+SHARED_NAMES = (
+    "model.shared.weight",
+    "model.encoder.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
+
+
+def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
+    """The configuration that config.json (with generation_config.json laid over it) declares.
+
+    Raises:
+        UnsupportedError: unsupported values, all in one message.
+        SourceError: a size is missing or no whole number.
+    """
+    check_options(options)
+    try:
+        d_model = int(options["d_model"])
+        source_vocab = int(options["vocab_size"])
+        sizes = {name: int(options[name]) for name in _SIZES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"config.json lacks a usable option: {error}; is this a MarianMT checkpoint?") from None
+    return Seq2SeqConfig(
+        model_type="marian",
+        d_model=d_model,
+        **sizes,
+        activation_function=ACTIVATIONS[options.get("activation_function", "gelu")],
+        decoder_cell="self_attention",
+        source_vocab_size=source_vocab,
+        target_vocab_size=int(options.get("decoder_vocab_size") or source_vocab),
+        embed_scale=math.sqrt(d_model) if options.get("scale_embedding", False) else 1.0,
+        layer_norm_epsilon=LAYER_NORM_EPSILON,
+        shared_embeddings=bool(options.get("share_encoder_decoder_embeddings", True)),
+        tied_output=bool(options.get("tie_word_embeddings", True)),
+    )
+
+
+_SIZES = (
+    "encoder_layers",
+    "decoder_layers",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
+    "encoder_ffn_dim",
+    "decoder_ffn_dim",
+    "max_position_embeddings",
+)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises `UnsupportedError` naming every option whose value is not implemented."""
+    wrong = [
+        f"{name}={options[name]!r} (expected {' or '.join(map(repr, allowed))})"
+        for name, allowed in REQUIRED.items()
+        if name in options and options[name] not in allowed
+    ]
+    bad_words = options.get("bad_words_ids") or []
+    if not isinstance(bad_words, list) or any(not isinstance(w, list) or len(w) != 1 for w in bad_words):
+        wrong.append(f"bad_words_ids={bad_words!r} (expected lists of one id each)")
+    if wrong:
+        raise UnsupportedError(f"unsupported MarianMT options: {'; '.join(wrong)}")
+
+
+def map_weights(
+    config: Seq2SeqConfig, tensors: Mapping[str, np.ndarray], options: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Canonical weights; raises `SourceError` listing every tensor that is missing, misshapen or left over."""
+    reader = _Tensors(tensors)
+    weights: dict[str, Tensor] = _embeddings(reader, config)
+    weights["output.bias"] = _output_bias(reader, config, options)
+    weights["positions.weight"] = _positions(reader, config)
+    for side, layers, linears, norms in (
+        ("encoder", config.encoder_layers, ENCODER_LAYER, ENCODER_NORMS),
+        ("decoder", config.decoder_layers, DECODER_LAYER, DECODER_NORMS),
+    ):
+        for layer in range(layers):
+            ours, theirs = f"{side}.layers.{layer}", f"model.{side}.layers.{layer}"
+            for name, parts in linears.items():
+                shape = _linear_shape(config, side, name)
+                weights |= reader.linear(f"{ours}.{name}", [f"{theirs}.{part}" for part in parts], shape)
+            for name, part in norms.items():
+                for kind in ("weight", "bias"):
+                    weights[f"{ours}.{name}.{kind}"] = reader.take(f"{theirs}.{part}.{kind}", (config.d_model,))
+    reader.check()
+    return weights
+
+
+def _linear_shape(config: Seq2SeqConfig, side: str, name: str) -> tuple[int, int]:
+    """``[out, in]`` of each of the parts, as torch stores a linear layer."""
+    ffn = config.encoder_ffn_dim if side == "encoder" else config.decoder_ffn_dim
+    d = config.d_model
+    return {"feed_forward.up": (ffn, d), "feed_forward.down": (d, ffn)}.get(name, (d, d))
+
+
+def _embeddings(reader: _Tensors, config: Seq2SeqConfig) -> dict[str, Tensor]:
+    source = (config.source_vocab_size, config.d_model)
+    target = (config.target_vocab_size, config.d_model)
+    if config.shared_embeddings:
+        names = SHARED_NAMES if config.tied_output else SHARED_NAMES[:-1]
+        weights: dict[str, Tensor] = {"source_embedding.weight": reader.take_any(names, source)}
+    else:
+        names = SHARED_NAMES[2:] if config.tied_output else SHARED_NAMES[2:3]
+        weights = {
+            "source_embedding.weight": reader.take_any(SHARED_NAMES[1:2], source),
+            "target_embedding.weight": reader.take_any(names, target),
+        }
+        reader.drop("model.shared.weight")
+    if not config.tied_output:
+        weights["output.weight"] = reader.take("lm_head.weight", target)
+    return weights
+
+
+def _output_bias(reader: _Tensors, config: Seq2SeqConfig, options: Mapping[str, Any]) -> np.ndarray:
+    """``final_logits_bias`` with the ids that generation forbids (``bad_words_ids``) made impossible."""
+    size = config.target_vocab_size
+    bias = np.zeros(size, np.float32)
+    if reader.has("final_logits_bias"):
+        bias = reader.take("final_logits_bias", (1, size)).reshape(-1).copy()
+    forbidden = [word[0] for word in options.get("bad_words_ids") or []]
+    outside = [i for i in forbidden if not isinstance(i, int) or not 0 <= i < size]
+    if outside:
+        raise SourceError(f"bad_words_ids names ids {outside} outside the vocabulary of {size}")
+    bias[forbidden] = SUPPRESSED
+    return bias
+
+
+def _positions(reader: _Tensors, config: Seq2SeqConfig) -> np.ndarray:
+    """The position table ``float32 [positions, d_model]``: the checkpoint's, where it has one, else the formula."""
+    shape = (config.max_position_embeddings, config.d_model)
+    stored = [
+        reader.take(name, shape)
+        for name in ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
+        if reader.has(name)
+    ]
+    if len(stored) == 2 and not np.array_equal(*stored):
+        raise UnsupportedError(
+            "the encoder's and decoder's embed_positions differ: only sinusoidal positions are supported"
+        )
+    return stored[0] if stored else sinusoids(*shape)
+
+
+def sinusoids(positions: int, d_model: int) -> np.ndarray:
+    """MarianMT's table ``float32 [positions, d_model]``: sines, then cosines, of ``p / 10000^(2i / d_model)``.
+
+    modeling_marian.py, MarianSinusoidalPositionalEmbedding.create_weight; an odd width has one sine more.
+    """
+    angles = np.arange(positions)[:, None] / np.power(10000, 2 * (np.arange(d_model) // 2) / d_model)
+    return np.concatenate([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], axis=1).astype(np.float32)
+
+
+class _Tensors:
+    """Takes a checkpoint's tensors by name and remembers what is missing, misshapen or left over."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._tensors = tensors
+        self._left = set(tensors)
+        self._problems: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Whether the checkpoint has the tensor."""
+        return name in self._tensors
+
+    def drop(self, *names: str) -> None:
+        """Leaves tensors out on purpose."""
+        self._left.difference_update(names)
+
+    def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The tensor in float32."""
+        self.drop(name)
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            self._problems.append(f"{name} is missing")
+        elif tensor.shape != shape:
+            self._problems.append(f"{name} is {list(tensor.shape)}, expected {list(shape)}")
+        elif not np.isfinite(tensor).all():
+            self._problems.append(f"{name} holds values that are not finite")
+        else:
+            return np.asarray(tensor, np.float32)
+        return np.zeros(shape, np.float32)
+
+    def take_any(self, names: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
+        """The tensor under the first of its names that the checkpoint has; the others are the same tensor."""
+        present = [name for name in names if self.has(name)]
+        self.drop(*names)
+        return self.take(present[0] if present else names[0], shape)
+
+    def linear(self, ours: str, parts: list[str], shape: tuple[int, int]) -> dict[str, Tensor]:
+        """Linear layers side by side: ``weight [in, sum of out]`` (torch stores [out, in]), ``bias [sum of out]``."""
+        weight = np.concatenate([self.take(f"{part}.weight", shape) for part in parts])
+        bias = np.concatenate([self.take(f"{part}.bias", shape[:1]) for part in parts])
+        return {f"{ours}.weight": np.ascontiguousarray(weight.T), f"{ours}.bias": bias}
+
+    def check(self) -> None:
+        """Raises `SourceError` when anything was wrong."""
+        problems = self._problems + [f"{name} is not a MarianMT tensor" for name in sorted(self._left)]
+        if problems:
+            listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
+            raise SourceError(f"the checkpoint's tensors don't fit its config.json: {listed}")

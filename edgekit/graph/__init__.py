@@ -1,0 +1,7 @@
+"""(config, weights) -> ONNX graphs with fused operators; nothing is traced and no framework is needed.
+
+Reading order: `config` (what an encoder-decoder is), `tensors` (a weight, float or quantised), `weights_file` (each
+weight once on disk), `emitter` (one method per building block), `encoder` and `decoder` (the two graphs), `seq2seq`
+(both, written into a bundle's directory). Departs from a layout with the graphs inside `edgekit.export`: export and
+quantize both build graphs, and neither imports the other's stage for it.
+"""

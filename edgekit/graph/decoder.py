@@ -1,0 +1,115 @@
+"""The decoder graph: one step, for the first token and for every later one.
+
+State goes in as ``past_*`` and comes out as ``present_*``: a growing key-value cache for a "self_attention" cell, one
+vector a layer for "ssru". What the encoder made (``cross_*``, the shortlist's output rows) is fed unchanged each step.
+Greedy search picks the next ids inside the graph, so no logits leave it.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgekit.graph.config import Seq2SeqConfig
+from edgekit.graph.emitter import MICROSOFT, Emitter
+from edgekit.graph.encoder import Outputs
+from edgekit.graph.weights_file import StoredTensor, Weights
+
+
+def build_decoder(
+    config: Seq2SeqConfig,
+    weights: Weights,
+    stored: dict[str, StoredTensor],
+    precision: str,
+    *,
+    output_logits: bool = False,
+) -> ir.Model:
+    """Builds one decoder step.
+
+    Inputs: ``input_ids`` and ``positions`` int64 ``[batch]``; ``attention_mask`` int32 ``[batch, source_length]``; with a
+    shortlist ``shortlist`` int64 ``[shortlist_length]``, ``output_weight`` and ``output_bias`` (see `build_encoder`);
+    then, a layer, ``cross_key_{layer}``, ``cross_value_{layer}`` and the cell's ``past_*``: ``past_key_{layer}`` and
+    ``past_value_{layer}`` float32 ``[batch, heads, past_length, head_dim]``, or ``past_state_{layer}`` float32
+    ``[batch, d_model]``.
+
+    Outputs: ``next_ids`` int64 ``[batch]`` and a ``present_*`` for each ``past_*``; with ``output_logits`` also
+    ``logits`` float32 ``[batch, vocabulary]`` (for comparison with a reference; greedy search is faster without).
+    """
+    emit = Emitter(weights, stored, precision=precision, epsilon=config.layer_norm_epsilon)
+    input_ids = emit.input("input_ids", "int64", ["batch"])
+    positions = emit.input("positions", "int64", ["batch"])
+    mask = emit.input("attention_mask", "int32", ["batch", "source_length"])
+    x = emit.embed(config.target_embedding, input_ids, config.embed_scale)
+    x = emit.op("Add", x, emit.op("Gather", emit.weight("positions.weight"), positions, axis=0))
+    presents: Outputs = {}
+    for layer in range(config.decoder_layers):
+        cell = _ssru if config.decoder_cell == "ssru" else _self_attention
+        x, present = cell(emit, config, x, layer)
+        presents |= present
+        x = _cross_attention(emit, config, x, mask, layer)
+        x = emit.feed_forward(x, f"decoder.layers.{layer}.feed_forward", config.activation_function)
+    logits, next_ids = _output(emit, config, x)
+    outputs: Outputs = {"next_ids": (next_ids, "int64", ["batch"])} | presents
+    if output_logits:
+        outputs["logits"] = (
+            logits,
+            "float32",
+            ["batch", "shortlist_length" if config.has_shortlist else config.target_vocab_size],
+        )
+    return emit.build("decoder", outputs)
+
+
+def _self_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int) -> tuple[ir.Value, Outputs]:
+    """Attention over this sentence's tokens so far; no mask, since all rows of a batch have the same length."""
+    block = f"decoder.layers.{layer}.self_attention"
+    heads = config.decoder_attention_heads
+    head_dim = config.d_model // heads
+    past = [
+        emit.input(f"past_{name}_{layer}", "float32", ["batch", heads, "past_length", head_dim])
+        for name in ("key", "value")
+    ]
+    qkv = emit.op("Unsqueeze", emit.linear(x, f"{block}.qkv"), emit.ints(1))
+    query, key, value = emit.ops("Split", qkv, outputs=3, axis=2, num_outputs=3)
+    inputs = (query, key, value, None, None, None, *past)
+    attended, *present = emit.ops("MultiHeadAttention", *inputs, outputs=3, domain=MICROSOFT, num_heads=heads)
+    attended = emit.op("Squeeze", attended, emit.ints(1))
+    x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+    shape = ["batch", heads, "total_length", head_dim]
+    return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
+
+
+def _ssru(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int) -> tuple[ir.Value, Outputs]:
+    """Simpler simple recurrent unit (https://arxiv.org/abs/1910.12702, section 3.2.2, with Marian's ReLU output).
+
+    ``c = g * c_past + (1 - g) * u`` with candidate ``u = x W`` and gate ``g = sigmoid(x W_f + b_f)``.
+    """
+    block = f"decoder.layers.{layer}.ssru"
+    past = emit.input(f"past_state_{layer}", "float32", ["batch", config.d_model])
+    candidate, gate = emit.ops("Split", emit.linear(x, f"{block}.candidate_gate"), outputs=2, axis=1, num_outputs=2)
+    kept = emit.op("Mul", emit.op("Sigmoid", gate), emit.op("Sub", past, candidate))
+    state = emit.op("Add", candidate, kept)
+    x = emit.add_norm(emit.op("Relu", state), x, f"{block}.norm")
+    return x, {f"present_state_{layer}": (state, "float32", ["batch", config.d_model])}
+
+
+def _cross_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, mask: ir.Value, layer: int) -> ir.Value:
+    block = f"decoder.layers.{layer}.cross_attention"
+    heads = config.decoder_attention_heads
+    shape = ["batch", heads, "source_length", config.d_model // heads]
+    key, value = (emit.input(f"cross_{name}_{layer}", "float32", shape) for name in ("key", "value"))
+    query = emit.op("Unsqueeze", emit.linear(x, f"{block}.query"), emit.ints(1))
+    attended = emit.op("MultiHeadAttention", query, key, value, None, mask, domain=MICROSOFT, num_heads=heads)
+    attended = emit.op("Squeeze", attended, emit.ints(1))
+    return emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+
+
+def _output(emit: Emitter, config: Seq2SeqConfig, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Logits ``float32 [batch, vocabulary]`` and the greedy choice ``int64 [batch]``."""
+    if not config.has_shortlist:
+        logits = emit.linear(x, "output", weight=config.output_weight, transposed=True)
+        return logits, emit.op("ArgMax", logits, axis=1, keepdims=0)
+    shortlist = emit.input("shortlist", "int64", ["shortlist_length"])
+    weight = emit.input("output_weight", "float32", [config.d_model, "shortlist_length"])
+    bias = emit.input("output_bias", "float32", ["batch", "shortlist_length"])
+    # A product with a matrix that changes with every batch can't be prepacked, and without prepacking int8 loses to fp32.
+    logits = emit.op("Gemm", x, weight, bias)
+    return logits, emit.op("Gather", shortlist, emit.op("ArgMax", logits, axis=1, keepdims=0), axis=0)
