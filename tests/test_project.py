@@ -1,0 +1,139 @@
+"""What the whole project promises: imports go one way, nothing heavy is imported early, every file is packaged."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+from setuptools import Distribution
+from setuptools.command.build_py import build_py
+
+from edgekit.cli.main import COMMANDS, EXTRA_OF_MODULE
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [path for folder in ("edgekit", "models") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+# Third-party modules that each part may import, at any depth of its code; a part that is not here may import none.
+THIRD_PARTY = {
+    "graph": {"numpy", "onnx_ir", "safetensors"},
+    "quantize": {"numpy", "safetensors"},
+    "export": {"google", "huggingface_hub", "numpy", "onnx", "onnxruntime", "safetensors", "sentencepiece"},
+    "runtime": {"numpy", "onnxruntime", "tokenizers"},
+    "quality": {"numpy", "sacrebleu"},
+    "bench": {"cpuinfo", "numpy", "psutil", "rich"},
+    "cli": {"click", "rich"},
+}
+
+
+def setup_cfg():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def lines(text):
+    return [line.strip() for line in text.strip().splitlines() if line.strip()]
+
+
+def canonical(requirement):
+    """``huggingface_hub>=0.34`` -> ``huggingface-hub``."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield node.module
+
+
+def in_a_new_process(code, **env):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, env=os.environ | env
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_imports_go_one_way():
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_each_part_imports_only_its_own_third_party_modules(path):
+    part = path.relative_to(ROOT).parts[1].removesuffix(".py")
+    roots = {name.partition(".")[0] for name in imported_modules(path)}
+    assert roots - set(sys.stdlib_module_names) - {"edgekit"} <= THIRD_PARTY.get(part, set())
+
+
+def test_import_edgekit_imports_the_standard_library_only():
+    loaded = in_a_new_process(
+        "import sys; before = set(sys.modules); import edgekit; print(*sorted(set(sys.modules) - before))"
+    ).split()
+    assert "edgekit" in loaded
+    assert {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) == {"edgekit"}
+    assert [name for name in loaded if name.startswith("edgekit.")] == []
+
+
+def test_runtime_imports_with_every_other_package_blocked():
+    blocked = sorted(set(packages_distributions()) - {"edgekit", "numpy", "onnxruntime", "tokenizers"})
+    assert {"click", "huggingface_hub", "onnx", "rich", "sentencepiece", "torch", "transformers"} <= set(blocked)
+    in_a_new_process(f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import edgekit.runtime")
+
+
+def test_setup_cfg_lists_every_package():
+    found = {path.relative_to(ROOT).parent.as_posix().replace("/", ".") for path in SOURCES}
+    listed = set(lines(setup_cfg()["options"]["packages"]))
+    assert listed == found - {"models"} | {"edgekit.models"}
+    for package in listed - {"edgekit.models"}:
+        assert (ROOT / package.replace(".", "/") / "__init__.py").is_file()
+
+
+def test_every_data_file_is_packaged(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    distribution = Distribution()
+    distribution.parse_config_files(["setup.cfg"])
+    command = build_py(distribution)
+    command.finalize_options()
+    packaged = {Path(source, name) for _, source, _, names in command.data_files for name in names}
+    tracked = {
+        path.relative_to(ROOT)
+        for folder in ("edgekit", "models")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    assert Path("models/marian-en-de/model.safetensors") in tracked
+    assert tracked <= packaged
+    assert not [path for path in packaged if path.suffix == ".pyc"]
+
+
+def test_base_install_needs_only_the_runtimes_three_packages():
+    names = {canonical(line) for line in lines(setup_cfg()["options"]["install_requires"])}
+    assert names == {"numpy", "onnxruntime", "tokenizers"}
+
+
+@pytest.mark.parametrize(("module", "extra"), EXTRA_OF_MODULE.items())
+def test_the_extra_named_for_a_missing_module_brings_it(module, extra):
+    brought = {canonical(line) for line in lines(setup_cfg()["options.extras_require"][extra])}
+    assert brought & {canonical(name) for name in packages_distributions()[module]}
+
+
+def test_bench_extra_includes_the_command_line_and_the_exporter():
+    extras = setup_cfg()["options.extras_require"]
+    assert "edgekit[cli]" in lines(extras["bench"])
+    assert "edgekit[export]" in lines(extras["cli"])
+
+
+def test_readme_names_only_extras_and_commands_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    extras = {name.strip() for group in re.findall(r"(?:edgekit|\.)\[([\w, ]+)\]", readme) for name in group.split(",")}
+    assert {"bench", "test"} <= extras <= set(setup_cfg()["options.extras_require"])
+    assert set(re.findall(r"^(?:\S*/)?edgekit (\w+)", readme, flags=re.MULTILINE)) <= set(COMMANDS)
