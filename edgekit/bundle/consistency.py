@@ -69,7 +69,7 @@ def _port_problems(state: "StateTensor", ports: Mapping[str, Mapping[str, "Port"
     for what, name in wanted:
         port = ports[what].get(name)
         if port is None:
-            yield f"expected a {what} named {shown(name)}, found none"
+            yield f"expected {shown(name)} among the {what}s, found none"
         elif port.dtype != state.dtype or len(port.shape) != len(state.shape):
             yield (
                 f"expected the {what} {shown(name)} to be {state.dtype} with {len(state.shape)} axes, "

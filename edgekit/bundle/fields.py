@@ -180,9 +180,10 @@ class Fields:
     def shape(self, key: str) -> tuple[int | str, ...]:
         """Returns the shape of a tensor: sizes, and names of axes whose size is known only when it runs."""
         values = self._values.get(key)
-        is_shape = isinstance(values, list) and len(values) <= 8 and all(map(_is_dimension, values))
-        if is_shape and math.prod(size for size in values if isinstance(size, int)) <= MAX_ELEMENTS:
-            return tuple(values)
+        if isinstance(values, list) and len(values) <= 8 and all(map(_is_dimension, values)):
+            shape: tuple[int | str, ...] = tuple(values)
+            if math.prod([size for size in shape if not isinstance(size, str)]) <= MAX_ELEMENTS:
+                return shape
         self.problem(key, f"a shape of at most 8 sizes or axis names and {MAX_ELEMENTS} elements")
         return ()
 

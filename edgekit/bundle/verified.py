@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgekit.errors import EdgekitError
+
 # A file changed again within the same tick of the file system's clock keeps its time stamps, so nothing is remembered
 # about files younger than the coarsest clock in use (FAT: 2 s). git calls this "racily clean".
 SETTLED_NS = 2_000_000_000
@@ -69,5 +71,5 @@ def _marker(directory: Path) -> Path | None:
 
     try:
         return cache_dir() / "verified" / hashlib.sha256(os.fsencode(directory)).hexdigest()
-    except (OSError, RuntimeError):  # RuntimeError: no home directory
+    except (EdgekitError, RuntimeError):  # no home directory; a "~name" without one
         return None
