@@ -12,16 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
-from edgekit.errors import InputError, MissingExtraError
-
-try:
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-except ImportError:
-    raise MissingExtraError(
-        'scoring translations needs sacrebleu, which is not installed; pip install "edgekit[bench]"'
-    ) from None
+from edgekit.errors import InputError
 
 __all__ = ["METRIC_NAMES", "SentenceStatistics", "sentence_statistics"]
 

@@ -1,0 +1,250 @@
+"""Times and collects the translations of bundles that are compared with each other.
+
+Each variant runs in a worker process of its own. All are loaded and warmed up by the translations that quality is
+scored on, then take turns round by round (A B A B ...), so that a machine that slows down slows all of them. A round
+translates a fixed sample of each test set one sentence at a time, and a larger one in batches; a figure is the median
+of its rounds.
+In: variants, test sets, `BenchSettings`. Out: `VariantMeasurement`s; scores and tables are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.worker_process import WorkerError, WorkerProcess, worker_command
+from edgekit.errors import InputError
+from edgekit.quality.bootstrap import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED
+from edgekit.quality.parallel_text import TestSet
+
+__all__ = ["BenchSettings", "TimedRounds", "Variant", "VariantMeasurement", "count_steps", "measure", "spread_sample"]
+
+# Sentences a request while scoring: enough to fill batches, few enough to show progress.
+QUALITY_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is measured; sentence counts are upper bounds, for a test set may have fewer.
+
+    Attributes:
+        threads: Threads for one inference, at least 1.
+        rounds: Timed rounds, at least 1.
+        limit: Pairs of each test set to use, from its beginning; None uses all.
+        latency_sentences: Sentences a round translated one at a time, of each test set.
+        batched_sentences: Sentences a round translated in batches, of each test set.
+        batch_tokens: Token budget of a batch.
+        loads: How often each bundle is loaded, in a process each; the load times are the median.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap, at least 0.
+        timeout_s: Seconds that one request to a worker may take.
+    """
+
+    threads: int = 1
+    rounds: int = 5
+    limit: int | None = None
+    latency_sentences: int = 100
+    batched_sentences: int = 256
+    batch_tokens: int = 1024
+    loads: int = 3
+    resamples: int = BOOTSTRAP_RESAMPLES
+    seed: int = BOOTSTRAP_SEED
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "rounds", "limit", "latency_sentences", "batched_sentences", "loads", "resamples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, found {value}")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, found {self.seed}")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One bundle to measure: where it is, what its manifest calls it, and its size on disk in bytes."""
+
+    bundle: Path
+    model: str
+    precision: str
+    source_language: str | None
+    target_language: str | None
+    size_bytes: int
+
+
+@dataclass
+class TimedRounds:
+    """What was timed on one test set.
+
+    Attributes:
+        words: White-space words of the sentences translated one at a time.
+        words_batched: White-space words of those translated in batches.
+        latency_ms: float64 [sentences] a round.
+        batched_seconds: One figure a round, for all sentences together.
+    """
+
+    words: int
+    words_batched: int
+    latency_ms: list[np.ndarray] = field(default_factory=list)
+    batched_seconds: list[float] = field(default_factory=list)
+
+    def percentile_ms(self, percent: float) -> list[float]:
+        """The sentence latency's percentile in each round, linearly interpolated, in milliseconds."""
+        return [float(np.percentile(latencies, percent)) for latencies in self.latency_ms]
+
+    def words_per_second(self) -> list[float]:
+        """Source words per second one sentence at a time, in each round."""
+        return [1e3 * self.words / float(latencies.sum()) for latencies in self.latency_ms]
+
+    def words_per_second_batched(self) -> list[float]:
+        """Source words per second in batches, in each round."""
+        return [self.words_batched / seconds for seconds in self.batched_seconds]
+
+
+@dataclass
+class VariantMeasurement:
+    """What one variant gave.
+
+    Attributes:
+        variant: What was measured.
+        import_ms: Import of edgekit and its runtime in each of its processes.
+        load_ms: Load of the bundle, its files verified before and in the page cache, in each of its processes.
+        first_translation_ms: The first sentence after the load.
+        peak_rss_bytes: Largest resident memory of the measured process, its interpreter and libraries included.
+        translations: By position of the test set: one for each of its sources.
+        timed: By position of the test set.
+    """
+
+    variant: Variant
+    import_ms: list[float] = field(default_factory=list)
+    load_ms: list[float] = field(default_factory=list)
+    first_translation_ms: float = 0.0
+    peak_rss_bytes: int | None = None
+    translations: list[list[str]] = field(default_factory=list)
+    timed: list[TimedRounds] = field(default_factory=list)
+
+
+def spread_sample(texts: Sequence[str], count: int) -> list[str]:
+    """``count`` texts at even distances, or all of them where there are fewer: the same for every variant and run."""
+    count = min(count, len(texts))
+    return [texts[index * len(texts) // count] for index in range(count)]
+
+
+def count_steps(variants: int, testsets: Sequence[TestSet], settings: BenchSettings) -> int:
+    """How many sentences `measure` will report through ``advance``."""
+    rounds = sum(
+        min(settings.latency_sentences, len(testset)) + min(settings.batched_sentences, len(testset))
+        for testset in testsets
+    )
+    return variants * (sum(map(len, testsets)) + settings.rounds * rounds)
+
+
+def measure(
+    variants: Sequence[Variant],
+    testsets: Sequence[TestSet],
+    settings: BenchSettings,
+    advance: Callable[[int], None],
+    command: Callable[[Path, int], list[str]] = worker_command,
+) -> tuple[list[VariantMeasurement], tuple[CpuReading, CpuReading]]:
+    """Measure variants side by side.
+
+    Args:
+        variants: What to compare; all are in memory at once.
+        testsets: Test sets of their language pair.
+        settings: What to measure.
+        advance: Called with a number of sentences each time that so many are done.
+        command: Command line of a worker for a bundle and a number of threads.
+
+    Returns:
+        A measurement for each variant, in their order, and readings of the CPU before and after the timed rounds, from
+        which `edgekit.bench.environment.background_cores` tells what else ran.
+
+    Raises:
+        WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
+    """
+    measurements = [VariantMeasurement(variant) for variant in variants]
+    for _ in range(settings.loads - 1):
+        for measurement in measurements:
+            with _start(measurement, settings, command) as worker:
+                worker.request("quit")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_start(measurement, settings, command)) for measurement in measurements]
+        for measurement, worker in zip(measurements, workers, strict=True):
+            _translate_testsets(measurement, worker, testsets, settings, advance)
+        pids = [worker.pid for worker in workers]
+        before = read_cpu(pids)
+        for _ in range(settings.rounds):
+            for position, testset in enumerate(testsets):
+                for measurement, worker in zip(measurements, workers, strict=True):
+                    _time_round(measurement.timed[position], worker, testset, settings, advance)
+        after = read_cpu(pids)
+        for measurement, worker in zip(measurements, workers, strict=True):
+            measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
+            worker.request("quit")
+    return measurements, (before, after)
+
+
+def median_and_range(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, the smallest and the largest of at least one value."""
+    return statistics.median(values), min(values), max(values)
+
+
+def _start(
+    measurement: VariantMeasurement, settings: BenchSettings, command: Callable[[Path, int], list[str]]
+) -> WorkerProcess:
+    bundle = measurement.variant.bundle
+    worker = WorkerProcess(bundle, settings.threads, settings.timeout_s, command(bundle, settings.threads))
+    measurement.import_ms.append(worker.import_ms)
+    measurement.load_ms.append(worker.load_ms)
+    return worker
+
+
+def _translate_testsets(
+    measurement: VariantMeasurement,
+    worker: WorkerProcess,
+    testsets: Sequence[TestSet],
+    settings: BenchSettings,
+    advance: Callable[[int], None],
+) -> None:
+    """Translate every sentence once, in batches: what is scored, and the warm-up of the timed rounds."""
+    first = worker.request("translate_each", texts=testsets[0].sources[:1])
+    measurement.first_translation_ms = first["latency_ms"][0]
+    for testset in testsets:
+        translations: list[str] = []
+        for start in range(0, len(testset), QUALITY_CHUNK):
+            texts = testset.sources[start : start + QUALITY_CHUNK]
+            reply = worker.request("translate_batched", texts=texts, batch_tokens=settings.batch_tokens)
+            if len(reply["translations"]) != len(texts):
+                raise WorkerError(
+                    f"measuring {measurement.variant.bundle}: expected {len(texts)} translations, "
+                    f"found {len(reply['translations'])}"
+                )
+            translations += reply["translations"]
+            advance(len(texts))
+        measurement.translations.append(translations)
+        single = spread_sample(testset.sources, settings.latency_sentences)
+        batched = spread_sample(testset.sources, settings.batched_sentences)
+        measurement.timed.append(TimedRounds(_count_words(single), _count_words(batched)))
+        # One at a time takes other paths than batches do, so it has a warm-up of its own.
+        worker.request("translate_each", texts=spread_sample(single, 10))
+
+
+def _time_round(
+    timed: TimedRounds, worker: WorkerProcess, testset: TestSet, settings: BenchSettings, advance: Callable[[int], None]
+) -> None:
+    single = spread_sample(testset.sources, settings.latency_sentences)
+    timed.latency_ms.append(np.array(worker.request("translate_each", texts=single)["latency_ms"]))
+    batched = spread_sample(testset.sources, settings.batched_sentences)
+    reply = worker.request("translate_batched", texts=batched, batch_tokens=settings.batch_tokens)
+    timed.batched_seconds.append(reply["seconds"])
+    advance(len(single) + len(batched))
+
+
+def _count_words(texts: Sequence[str]) -> int:
+    return sum(len(text.split()) for text in texts)

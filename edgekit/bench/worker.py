@@ -1,0 +1,115 @@
+"""The measured process: loads one bundle and answers requests, ``python -m edgekit.bench.worker BUNDLE THREADS``.
+
+A process of its own, so that its memory and load time are the runtime's alone: it imports the standard library,
+`edgekit.load` and what that brings, and nothing of `edgekit.quality` or the rest of `edgekit.bench`.
+
+In, on stdin, one JSON object a line; out, on stdout, one JSON object for each, after a first that reports the load::
+
+    (start)                                             {"import_ms": 130.2, "load_ms": 41.0}
+    {"do": "translate_each", "texts": [...]}            {"latency_ms": [...]}, one text at a time
+    {"do": "translate_batched", "texts": [...],
+     "batch_tokens": 1024}                              {"translations": [...], "seconds": 1.25}
+    {"do": "peak_memory"}                               {"peak_rss_bytes": 91234304}, or null where unknown
+    {"do": "quit"}                                      {}
+
+Timed are the calls of `Translator.translate`, tokenisation included, JSON and pipes not. A model's fault is answered
+with ``{"error": "..."}`` and ends the process; anything else is a traceback on stderr. The end of stdin ends it too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from edgekit.runtime import Translator
+
+__all__ = ["main", "peak_rss_bytes"]
+
+
+def peak_rss_bytes() -> int | None:
+    """The largest resident memory that this process has had, in bytes; None where the system does not say."""
+    try:
+        # Not getrusage: Linux hands ru_maxrss of the starting process on to the started one (see getrusage(2), execve).
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def answer(translator: Translator, request: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one request; see the module's table."""
+    if request["do"] == "translate_each":
+        return {"latency_ms": [_timed_ms(translator, text) for text in request["texts"]]}
+    if request["do"] == "translate_batched":
+        start = perf_counter()
+        translations = translator.translate(request["texts"], batch_tokens=request["batch_tokens"])
+        return {"translations": translations, "seconds": perf_counter() - start}
+    if request["do"] == "peak_memory":
+        return {"peak_rss_bytes": peak_rss_bytes()}
+    assert request["do"] == "quit", request
+    return {}
+
+
+def main(bundle: str, threads: int) -> int:
+    """Load the bundle, then answer requests until ``quit`` or the end of stdin; returns the exit status."""
+    replies = _claim_stdout()
+    start = perf_counter()
+    import edgekit
+    import edgekit.runtime
+    from edgekit.errors import EdgekitError
+
+    imported = perf_counter()
+    try:
+        translator = edgekit.load(bundle, threads=threads)
+        _send(replies, {"import_ms": 1e3 * (imported - start), "load_ms": 1e3 * (perf_counter() - imported)})
+        for request in _read_requests():
+            _send(replies, answer(translator, request))
+            if request["do"] == "quit":
+                break
+    except EdgekitError as error:
+        _send(replies, {"error": str(error)})
+        return 1
+    return 0
+
+
+def _timed_ms(translator: Translator, text: str) -> float:
+    start = perf_counter()
+    translator.translate(text)
+    return 1e3 * (perf_counter() - start)
+
+
+def _read_requests() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin.buffer:
+        yield json.loads(line)
+
+
+def _send(replies: TextIO, reply: dict[str, Any]) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
+
+
+def _claim_stdout() -> TextIO:
+    """The real stdout, for replies alone: whatever a library prints goes to stderr from now on."""
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii", newline="\n")
+    os.dup2(2, 1)
+    return replies
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The parent was interrupted, or has gone, and reports what there is to report; no flush may fail after this.
+        os._exit(130)
