@@ -60,13 +60,15 @@ class BenchmarkPlan:
 class Result:
     """One bundle on one test set; see benchmarks/README.md for what each figure includes.
 
-    Losses are None for the fp32 baseline itself and where there is none. ``spread`` holds the smallest and largest
-    round (or load) of each timed figure. MB are 10^6 bytes.
+    ``bundle`` is the directory's name and ``source`` where the weights came from. Losses are None for the fp32 baseline
+    itself and where there is none. ``spread`` holds the smallest and largest round (or load) of each timed figure. MB
+    are 10^6 bytes.
     """
 
     model: str
     precision: str
     bundle: str
+    source: str
     languages: str
     testset: str
     sentences: int
@@ -174,8 +176,16 @@ def _read_variant(path: Path) -> Variant:
             f"{path}: expected a bundle that translates, found kind {manifest.kind} for {manifest.task}; "
             "bench measures translation only"
         )
-    languages = manifest.languages
-    return Variant(path, manifest.name, manifest.precision, languages.source, languages.target, bundle.size_bytes)
+    source, languages = manifest.source, manifest.languages
+    return Variant(
+        path,
+        manifest.name,
+        manifest.precision,
+        " ".join(filter(None, (source.type, source.id, source.revision))),
+        languages.source,
+        languages.target,
+        bundle.size_bytes,
+    )
 
 
 def _load_testsets(
@@ -236,6 +246,7 @@ def _result(
         model=variant.model,
         precision=variant.precision,
         bundle=variant.bundle.name,
+        source=variant.source,
         languages=_pair(variant),
         testset=testset.name,
         sentences=len(testset),

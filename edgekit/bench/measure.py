@@ -68,11 +68,22 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Variant:
-    """One bundle to measure: where it is, what its manifest calls it, and its size on disk in bytes."""
+    """One bundle to measure.
+
+    Attributes:
+        bundle: Its directory.
+        model: Its name, as its manifest has it; so are the following.
+        precision: ``fp32`` or ``int8``.
+        source: Where its weights came from: type, id and revision.
+        source_language: ISO 639-1, or None.
+        target_language: ISO 639-1, or None.
+        size_bytes: Sum of its files on disk.
+    """
 
     bundle: Path
     model: str
     precision: str
+    source: str
     source_language: str | None
     target_language: str | None
     size_bytes: int

@@ -164,5 +164,7 @@ def _footer(report: Report) -> Iterator[str]:
         f"loss: against fp32, paired bootstrap, {settings.resamples} resamples, seed {settings.seed}; "
         f"figures: median of {settings.rounds} rounds (load, import: of {settings.loads}) and the furthest from it"
     )
+    for model, source in sorted({(result.model, result.source) for result in report.results}):
+        yield f"{model}: weights from {source}"
     for pair, testset in report.testsets:
         yield f"test set {testset.name} ({pair}): {testset.license}, sha256 {testset.sha256[:16]}"

@@ -1,0 +1,152 @@
+"""``edgekit bench``: what a model's int8 bundle costs in quality and gives in speed, on this machine.
+
+In: models, which are exported on demand into edgekit's cache, and bundles, which are measured as they are. Out, on
+stdout: a table, or JSON, CSV or Markdown; notes and progress on stderr. If anything fails, stdout stays empty and no
+file is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cache import find_bundle
+from edgekit.cli.on_demand import bundle_for
+from edgekit.cli.output import note, progress, stdout_console
+from edgekit.errors import OutputError
+
+if TYPE_CHECKING:
+    from edgekit.bench.benchmark import Report
+
+DEFAULT_MODEL = "marian-en-de"
+PRECISIONS = ("fp32", "int8")
+TO_STDOUT = "-"
+
+
+def parse_precisions(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """``"fp32,int8"`` as a list without repetitions; wrong usage for anything else."""
+    precisions = list(dict.fromkeys(part.strip() for part in value.split(",")))
+    unknown = [precision for precision in precisions if precision not in PRECISIONS]
+    if unknown:
+        raise click.BadParameter(f"expected a comma-separated list of {', '.join(PRECISIONS)}, found {unknown[0]!r}")
+    return precisions
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL|BUNDLE]...")
+@click.option("--cpu", is_flag=True, default=True, help="Measure on the CPU: the only device, and the default.")
+@click.option("--precision", default="fp32,int8", show_default=True, callback=parse_precisions, help="Of each MODEL.")
+@click.option("--testset", "testsets", multiple=True, metavar="NAME|FILE", help="Packaged set or source<TAB>reference.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first N pairs of each test set.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Timed rounds.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for one inference.")
+@click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of the paired bootstrap.")
+@click.option(
+    "--json", "json_file", metavar="FILE|-", help="Write the report as JSON; - for stdout, instead of the table."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of the table.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown instead of the table.")
+def command(
+    models: tuple[str, ...],
+    cpu: bool,
+    precision: list[str],
+    testsets: tuple[str, ...],
+    limit: int | None,
+    rounds: int,
+    threads: int,
+    seed: int,
+    json_file: str | None,
+    as_csv: bool,
+    as_markdown: bool,
+) -> None:
+    """Measure quality, speed, memory and size of models on this machine, fp32 against int8.
+
+    A MODEL (a recipe's name, org/name or a checkpoint's directory) is exported on demand into edgekit's cache, in each
+    precision. A BUNDLE is measured as it is. Bundles of one model are compared with its fp32 one. Without an argument:
+    marian-en-de.
+
+    \b
+    Examples:
+      edgekit bench --cpu
+      edgekit bench firefox-en-pt --threads 2 --json report.json
+      edgekit bench ./my-model-fp32 ./my-model-int8 --testset my-sentences.tsv
+    """
+    if (json_file == TO_STDOUT) + as_csv + as_markdown > 1:
+        raise click.UsageError("--json -, --csv and --markdown all write to stdout: choose one")
+    if json_file and json_file != TO_STDOUT:
+        check_writable(Path(json_file))
+    from edgekit.bench.benchmark import plan_benchmark, run_benchmark
+    from edgekit.bench.measure import BenchSettings
+
+    settings = BenchSettings(threads=threads, rounds=rounds, limit=limit, seed=seed)
+    bundles = [bundle for model in models or (DEFAULT_MODEL,) for bundle in find_bundles(model, precision)]
+    plan = plan_benchmark(bundles, testsets, settings)
+    with progress("measuring", plan.steps) as bar:
+        report = run_benchmark(plan, bar.advance)
+    write_report(report, json_file, as_csv, as_markdown)
+
+
+def find_bundles(model: str, precisions: list[str]) -> list[Path]:
+    """The bundle at a path or of a name such as ``marian-en-de-int8``, or a model's bundles in each precision.
+
+    A model's bundles come from edgekit's cache, into which what is missing is exported now.
+    """
+    if model.endswith(tuple(f"-{precision}" for precision in PRECISIONS)):
+        return [find_bundle(model)]
+    # A bundle has its own precision, so it comes twice here and is measured once.
+    return list(dict.fromkeys(bundle_for(model, precision) for precision in precisions))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written before minutes of measuring.
+
+    Raises:
+        OutputError: The path is a directory, or its own directory is missing or read-only.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: expected a file to write, found a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: its directory does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: its directory is not writable; choose another")
+
+
+def write_report(report: Report, json_file: str | None, as_csv: bool, as_markdown: bool) -> None:
+    """Write the JSON file if one is named, then print the one form that goes to stdout."""
+    from edgekit.bench.report import to_csv, to_json
+    from edgekit.bench.table import print_report, to_markdown
+
+    if json_file and json_file != TO_STDOUT:
+        write_file(Path(json_file), to_json(report))
+    if json_file == TO_STDOUT or as_csv or as_markdown:
+        render = to_json if json_file == TO_STDOUT else to_csv if as_csv else to_markdown
+        click.echo(render(report), nl=False)
+        for warning in report.warnings:
+            note(f"warning: {warning}")
+    else:
+        print_report(report, stdout_console())
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: The disk is full, or the file cannot be written or replaced.
+    """
+    try:
+        descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            # mkstemp makes files private; a report is an ordinary file.
+            os.chmod(staged, 0o644)
+            os.replace(staged, path)
+        except BaseException:
+            os.unlink(staged)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; nothing was kept") from None
