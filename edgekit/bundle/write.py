@@ -222,9 +222,10 @@ def _replace(staging: Path, target: Path) -> None:
         try:
             _rename(staging, target)
         except BaseException:
-            with contextlib.suppress(OSError):
+            if not os.path.lexists(target):
                 os.rename(aside, target)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)  # nothing there if it was put back
     finally:
         lock.release()
