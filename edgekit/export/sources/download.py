@@ -281,9 +281,9 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
             raise _CutError(f"HTTP status {error.code}", error.code) from None
         raise UnavailableSourceError(f"{url} answers with HTTP status {error.code}") from None
     except urllib.error.URLError as error:
-        raise UnavailableSourceError(f"{url} can't be reached ({_reason(error.reason)})") from None
+        raise UnavailableSourceError(f"{urlsplit(url).netloc} can't be reached ({_reason(error.reason)})") from None
     except TimeoutError as error:
-        raise UnavailableSourceError(f"{url} can't be reached ({error})") from None
+        raise UnavailableSourceError(f"{urlsplit(url).netloc} can't be reached ({error})") from None
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(f"the connection was cut ({_reason(error)})") from None
     assert isinstance(response, http.client.HTTPResponse)

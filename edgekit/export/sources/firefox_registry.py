@@ -126,7 +126,6 @@ def fetch_pair(
         SourceError: The registry or a file is not what it should be.
     """
     directory = source_dir("registry", pair)
-    directory.mkdir(parents=True, exist_ok=True)
     locks = cache_dir() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / f"registry-{pair}.lock"):
@@ -201,9 +200,10 @@ def _read_file(file: Mapping[str, Any]) -> RegistryFile:
 
 
 def _fetch_files(base_url: str, entry: RegistryEntry, directory: Path, progress: Progress) -> None:
-    """Bring `directory` up to `entry`; files of another model of the pair are removed."""
+    """Bring `directory` up to `entry`."""
     if _cached_entry(directory) == entry:
         return
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / ENTRY_NAME).unlink(missing_ok=True)
     for file in entry.files.values():
         target = directory / file.name

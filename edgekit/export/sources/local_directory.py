@@ -96,7 +96,9 @@ def read_directory(
     else:
         files = _bergamot_files(directory, binaries)
         kind, languages = "bergamot", _bergamot_languages(files["weights"])
-    license_name = _card_license(directory) or license_name
+    card_license = _card_license(directory)
+    if card_license is not None and card_license.lower() != (license_name or "").lower():
+        license_name = card_license  # hub cards write identifiers in lower case; the caller's spelling is SPDX's
     return Checkpoint(
         name=name,
         kind="marian" if kind == "marian" else "bergamot",
