@@ -25,8 +25,8 @@ def build_decoder(
 ) -> ir.Model:
     """Builds one decoder step.
 
-    Inputs: ``input_ids`` and ``positions`` int64 ``[batch]``; ``attention_mask`` int32 ``[batch, source_length]``; with a
-    shortlist ``shortlist`` int64 ``[shortlist_length]``, ``output_weight`` and ``output_bias`` (see `build_encoder`);
+    Inputs: ``input_ids`` and ``positions`` int64 ``[batch]``; ``attention_mask`` int32 ``[batch, source_length]``; with
+    a shortlist ``shortlist`` int64 ``[shortlist_length]``, ``output_weight`` and ``output_bias`` (see `build_encoder`);
     then, a layer, ``cross_key_{layer}``, ``cross_value_{layer}`` and the cell's ``past_*``: ``past_key_{layer}`` and
     ``past_value_{layer}`` float32 ``[batch, heads, past_length, head_dim]``, or ``past_state_{layer}`` float32
     ``[batch, d_model]``.
@@ -110,6 +110,6 @@ def _output(emit: Emitter, config: Seq2SeqConfig, x: ir.Value) -> tuple[ir.Value
     shortlist = emit.input("shortlist", "int64", ["shortlist_length"])
     weight = emit.input("output_weight", "float32", [config.d_model, "shortlist_length"])
     bias = emit.input("output_bias", "float32", ["batch", "shortlist_length"])
-    # A product with a matrix that changes with every batch can't be prepacked, and without prepacking int8 loses to fp32.
+    # A matrix that changes with every batch can't be prepacked, and without prepacking int8 is slower than fp32.
     logits = emit.op("Gemm", x, weight, bias)
     return logits, emit.op("Gather", shortlist, emit.op("ArgMax", logits, axis=1, keepdims=0), axis=0)

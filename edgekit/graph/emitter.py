@@ -22,7 +22,7 @@ from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor,
 OPSET = 20
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
-# Activations are unsigned with the middle as zero point: onnxruntime's u8 x s8 kernels are some 100 times faster than s8 x s8.
+# Activations are unsigned with the middle as zero point: onnxruntime's u8 x s8 kernels are 100 times faster than s8 x s8.
 ACTIVATION_ZERO_POINT = 128
 ACTIVATION_STEPS = 127
 
@@ -122,7 +122,7 @@ class Emitter:
             xq = self.op("QuantizeLinear", x, x_scale, zero_point)
             inputs = (xq, matrix, x_scale, scale, zero_point, None, bias)
             return self.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), None
-        # With one scale a row, onnxruntime scales after it has added the bias (matmul_integer_to_float, 1.32): add it later.
+        # With one scale a row, onnxruntime 1.32 adds the bias before it multiplies by the row's scale: add it afterwards.
         xq, x_scale = self._quantize_rows(x)
         return self.op("MatMulIntegerToFloat", xq, matrix, x_scale, scale, zero_point, domain=MICROSOFT), bias
 
@@ -155,7 +155,7 @@ class Emitter:
         return self.op("DequantizeLinear", self.weight(name), scale, **axis)
 
     def rows(self, name: str, ids: ir.Value) -> ir.Value:
-        """Rows ``ids`` (int64 ``[rows]``) of the table ``name``, dequantised after the lookup: ``float32 [rows, width]``."""
+        """Rows ``ids`` (int64 ``[rows]``) of the table ``name`` as ``float32 [rows, width]``, dequantised if need be."""
         tensor = self._weights[name]
         table = self.op("Gather", self.weight(name), ids, axis=0)
         if not isinstance(tensor, QuantizedTensor):
@@ -173,7 +173,7 @@ class Emitter:
         return self.op("Mul", looked_up, self.constant(np.array(embed_scale, np.float32)))
 
     def add_norm(self, x: ir.Value, residual: ir.Value, norm: str, bias: ir.Value | None = None) -> ir.Value:
-        """``layer_norm(x + bias + residual)`` with ``norm.weight`` and ``norm.bias``, biased variance: ``[rows, d_model]``."""
+        """``layer_norm(x + bias + residual)`` with ``norm.weight``, ``norm.bias`` and biased variance, ``[rows, d_model]``."""
         scale, shift = self.weight(f"{norm}.weight"), self.weight(f"{norm}.bias")
         inputs = (x, residual, scale, shift, bias)
         return self.op("SkipLayerNormalization", *inputs, domain=MICROSOFT, epsilon=self._epsilon)

@@ -3,7 +3,7 @@
 Written from the equations, not from the graph: no fused operators, no cache, no batch. In int8 it repeats the graph's
 integer arithmetic (activations rounded half to even, sums in integers), so that the two differ by float rounding alone.
 
-In: configuration, weights, ids of one sentence. Out: ``logits`` for every target position. Far too slow to translate with.
+In: configuration, weights, ids of one sentence. Out: logits of every target position. Too slow to translate with.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Reference:
         name = name or f"{layer}.weight"
         weight = self._weights[name]
         bias = self._float(f"{layer}.bias") if f"{layer}.bias" in self._weights else np.float32(0)
-        if self._precision == "int8" and isinstance(weight, QuantizedTensor):
+        # The rows of a shortlist change with every batch, so that product is made in float (see `decoder`).
+        in_float = self._precision == "fp32" or (layer == "output" and self._config.has_shortlist)
+        if isinstance(weight, QuantizedTensor) and not in_float:
             scale = self._activation_scale(x, layer)
             quantized = np.clip(np.rint(x / np.where(scale > 0, scale, 1)), -128, 127)
             matrix = weight.values.T if transposed else weight.values

@@ -104,6 +104,8 @@ def _describe(model: ir.Model, file: str) -> Graph:
 
 
 def _port(value: ir.Value) -> Port:
-    assert value.name and value.dtype and value.shape is not None
+    assert value.name is not None
+    assert value.dtype is not None
+    assert value.shape is not None
     shape = tuple(size if isinstance(size, int) else str(size.value) for size in value.shape)
     return Port(value.name, str(value.dtype.numpy()), shape)

@@ -14,8 +14,8 @@ from edgekit.errors import InputError
 
 DEFAULT_BATCH_TOKENS = 1024
 # onnxruntime's product of one row (attention over the source in a decoder step) takes four terms at a time and adds a
-# remainder of three in another order. With lengths that are whole fours the order never changes, and a sentence's result
-# is the same, bit for bit, whatever it is padded to.
+# remainder of three in another order. With lengths that are whole fours the order never changes: a sentence's result is
+# the same, bit for bit, whatever it is padded to.
 LENGTH_MULTIPLE = 4
 
 

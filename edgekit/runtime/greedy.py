@@ -1,7 +1,7 @@
 """Greedy search over a bundle's two graphs: the encoder once, then one decoder step a token.
 
-Decoder state is whatever the manifest lists: constants from the encoder, recurrent vectors, growing caches. Tensors stay
-in onnxruntime between steps; only the chosen ids come back. Rows that have met their end are dropped from the batch.
+Decoder state is whatever the manifest lists: constants from the encoder, recurrent vectors, growing caches. Tensors
+stay in onnxruntime between steps; only the chosen ids come back. Rows that have met their end are dropped from the batch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GreedySearch:
         self._carried = [state for state in manifest.state if state.kind != "constant"]
 
     def length_limit(self, source_length: int, max_length: int | None) -> int:
-        """Most tokens that a source of ``source_length`` ids may become; ``max_length`` overrides the relative limit."""
+        """Most tokens that ``source_length`` ids may become; ``max_length`` overrides the relative limit."""
         longest = self._generation.max_length
         if max_length is not None:
             return min(max_length, longest)

@@ -1,7 +1,7 @@
 """Texts longer than a model takes, cut where a reader would pause.
 
-In: a text and a measure of its length. Out: pieces that fit, in order, none lost. Cuts at the boundary nearest the middle:
-a sentence's end, else a clause's, else a space, else between any two characters; then each half again.
+In: a text and a measure of its length. Out: pieces that fit, in order, none lost. Cuts at the boundary nearest the
+middle: a sentence's end, else a clause's, else a space, else between any two characters; then each half again.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from edgekit.errors import BundleError, InputError
 DEFAULT_THREADS = 1
 
 SESSION_CONFIG = {
-    # On x86 without VNNI a sum of two u8 x s8 products saturates at 16 bits. onnxruntime finds out at load whether this CPU
-    # is one of those, and then makes the weights unsigned, whose kernels don't saturate (avx2_weight_s8_to_u8.cc).
+    # On x86 without VNNI a sum of two u8 x s8 products saturates at 16 bits. onnxruntime finds out at load whether this
+    # CPU is one of those, and then makes the weights unsigned, whose kernels don't saturate (avx2_weight_s8_to_u8.cc).
     "session.x64quantprecision": "1",
-    # Folds DequantizeLinear of a constant at load, so that an int8 weight used in float is dequantised once, not each run.
+    # Folds DequantizeLinear of a constant at load: an int8 weight used in float is dequantised once, not each run.
     "session.disable_quant_qdq": "1",
 }
 

@@ -3,8 +3,8 @@
 The output layer is then calculated for those rows only (Bergamot's technique). A batch shares the rows of all its
 sentences, but each sentence may choose only among its own, so its translation does not depend on its neighbours.
 
-In: ``shortlist.npz`` with ``offsets`` (unsigned ``[source_vocab_size + 1]``) and ``target_ids`` (unsigned ``[n]``): source
-id ``w`` suggests ``target_ids[offsets[w]:offsets[w + 1]]``. The ids below ``first`` are always candidates.
+In: ``shortlist.npz`` with ``offsets`` (unsigned ``[source_vocab_size + 1]``) and ``target_ids`` (unsigned ``[n]``):
+source id ``w`` suggests ``target_ids[offsets[w]:offsets[w + 1]]``. The ids below ``first`` are always candidates.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.bundle.manifest import Manifest
 from edgekit.errors import BundleError
 
 NOT_LISTED = np.float32(-1e9)
@@ -54,7 +55,7 @@ class Shortlist:
         return np.unique(np.concatenate([self._always, *listed]))
 
     def for_batch(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The ids that any row may use, ``int64 [n]`` ascending, and ``float32 [rows, n]``: 0 for a row's own, else -1e9."""
+        """What any row may use, ``int64 [n]`` ascending, and ``float32 [rows, n]``: 0 for a row's own, else -1e9."""
         own = [self.candidates(row) for row in rows]
         if len(own) == 1:
             return own[0], np.zeros((1, own[0].size), np.float32)
@@ -63,3 +64,15 @@ class Shortlist:
         for row, ids in enumerate(own):
             bias[row, np.searchsorted(shared, ids)] = 0
         return shared, bias
+
+
+def load_shortlist(directory: Path, manifest: Manifest) -> Shortlist | None:
+    """The shortlist of the bundle in ``directory``, or None if it has none; raises `BundleError` if it is damaged."""
+    if manifest.shortlist is None:
+        return None
+    return Shortlist.load(
+        directory / manifest.shortlist.file,
+        first=manifest.shortlist.first,
+        source_vocab_size=manifest.tokenizer.source_vocab_size,
+        target_vocab_size=manifest.tokenizer.target_vocab_size,
+    )

@@ -6,7 +6,6 @@ A `Translator` is thread-safe, holds no state between calls, prints nothing and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import overload
 
 from edgekit.bundle.manifest import Manifest
@@ -16,7 +15,7 @@ from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS, batch_by_tokens
 from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.session import create_session
-from edgekit.runtime.shortlist import Shortlist
+from edgekit.runtime.shortlist import load_shortlist
 from edgekit.runtime.tokenizer import Tokenizer
 
 
@@ -55,7 +54,7 @@ class Translator:
             manifest,
             create_session(bundle.file(manifest.graphs["encoder"].file), threads),
             create_session(bundle.file(manifest.graphs["decoder"].file), threads),
-            _load_shortlist(bundle),
+            load_shortlist(bundle.path, manifest),
         )
 
     @overload
@@ -147,15 +146,3 @@ class Translator:
                 raise InputError(f"sentence {index} has {len(row)} ids; this model takes 1 to {longest}, EOS included")
             if min(row) < 0 or max(row) >= vocabulary:
                 raise InputError(f"sentence {index} has ids outside the vocabulary, 0 to {vocabulary - 1}")
-
-
-def _load_shortlist(bundle: Bundle) -> Shortlist | None:
-    shortlist, sizes = bundle.manifest.shortlist, bundle.manifest.tokenizer
-    if shortlist is None:
-        return None
-    return Shortlist.load(
-        Path(bundle.file(shortlist.file)),
-        first=shortlist.first,
-        source_vocab_size=sizes.source_vocab_size,
-        target_vocab_size=sizes.target_vocab_size,
-    )

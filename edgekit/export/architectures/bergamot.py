@@ -136,7 +136,7 @@ def map_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor]) -> dict[st
 def sinusoids(positions: int, d_model: int) -> np.ndarray:
     """Marian's position table ``float32 [positions, d_model]``: sines, then cosines, of ``p * 10000^(-i / (h - 1))``.
 
-    marian-dev src/models/transformer.h, addPositionalEmbeddings / src/tensors (sinusoidal initialiser), h = d_model / 2.
+    marian-dev src/models/transformer.h, addPositionalEmbeddings, and its sinusoidal initialiser; h = d_model / 2.
     """
     half = d_model // 2
     rates = np.exp(np.arange(half) * -(math.log(10000) / (half - 1)))

@@ -1,7 +1,7 @@
 """Hugging Face MarianMT checkpoints (``model_type: marian``): config.json and tensors to `Seq2SeqConfig` and weights.
 
-A post-norm transformer encoder-decoder with sinusoidal positions. All that `transformers.MarianConfig` (4.57) can say is
-either implemented, or without effect at inference, or refused by name; names and formulas follow
+A post-norm transformer encoder-decoder with sinusoidal positions. All that `transformers.MarianConfig` (4.57) can say
+is either implemented, or without effect at inference, or refused by name; names and formulas follow
 transformers/models/marian/modeling_marian.py and configuration_marian.py.
 """
 

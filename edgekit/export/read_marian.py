@@ -1,0 +1,65 @@
+"""A Hugging Face MarianMT checkpoint's files to a `Seq2SeqModel`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.bundle.manifest import Generation, TokenizerFiles
+from edgekit.errors import SourceError
+from edgekit.export.architectures import marian
+from edgekit.export.model import Seq2SeqModel
+from edgekit.export.sources.checkpoint import Checkpoint
+from edgekit.export.sources.config_file import read_json
+from edgekit.export.sources.safetensors_file import read_safetensors
+from edgekit.export.sources.torch_checkpoint import read_torch_checkpoint
+from edgekit.export.tokenizer import build_marian_tokenizers
+from edgekit.graph.config import Seq2SeqConfig
+
+# Observed on real text, translations have up to twice the source's tokens; 3 is Marian's own default limit.
+MAX_LENGTH_FACTOR = 3.0
+
+
+def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
+    """Reads config.json, the weights and the SentencePiece vocabularies.
+
+    Raises:
+        UnsupportedError: options that are not implemented, all in one message.
+        SourceError: a file is damaged, or the files don't fit each other.
+    """
+    files = checkpoint.files
+    options = read_json(files["config"], "config.json")
+    if "generation_config" in files:
+        options |= read_json(files["generation_config"], "generation_config.json")
+    config = marian.read_config(options)
+    read = read_safetensors if ".safetensors" in files["weights"].name else read_torch_checkpoint
+    weights = marian.map_weights(config, read(files["weights"]), options)
+    vocabs = [read_json(files[role], files[role].name) for role in ("vocab", "target_vocab") if role in files]
+    spms = [files[role].read_bytes() for role in ("source_spm", "target_spm")]
+    source, target = build_marian_tokenizers(spms[0], spms[1], *vocabs)
+    return Seq2SeqModel(
+        config=config,
+        weights=weights,
+        generation=_read_generation(config, options, vocabs[0]),
+        tokenizers={"source_tokenizer.json": source, "target_tokenizer.json": target},
+        tokenizer_files=TokenizerFiles(
+            "source_tokenizer.json", "target_tokenizer.json", config.source_vocab_size, config.target_vocab_size
+        ),
+    )
+
+
+def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict[str, int]) -> Generation:
+    """Token ids and limits; transformers counts the start token and a forced EOS in ``max_length``."""
+    ids = {name: options.get(name) for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
+    wrong = [f"{k}={v!r}" for k, v in ids.items() if not isinstance(v, int) or not 0 <= v < config.target_vocab_size]
+    if wrong:
+        raise SourceError(f"config.json: expected ids within the vocabulary, found {', '.join(wrong)}")
+    longest = min(int(options.get("max_length") or config.max_position_embeddings), config.max_position_embeddings)
+    return Generation(
+        start_token_id=ids["decoder_start_token_id"],
+        eos_token_id=ids["eos_token_id"],
+        pad_token_id=ids["pad_token_id"],
+        unk_token_id=vocab.get("<unk>"),
+        max_source_tokens=config.max_position_embeddings,
+        max_length=max(1, longest - 2),
+        max_length_factor=MAX_LENGTH_FACTOR,
+    )

@@ -1,0 +1,111 @@
+"""Whether the graphs just written calculate what their weights say; nothing leaves an exporter unchecked.
+
+`check_graphs` runs the encoder and a decoder that shows its logits over fixed ids and compares with `reference`.
+`record_self_check` runs greedy search over one sentence, for the manifest: another machine can repeat it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.bundle.manifest import Manifest, SelfCheck
+from edgekit.errors import EdgekitError
+from edgekit.graph.config import Seq2SeqConfig
+from edgekit.graph.reference import Reference
+from edgekit.graph.seq2seq import DECODER_FILE, ENCODER_FILE, state_tensors, write_logits_decoder
+from edgekit.graph.weights_file import Weights
+from edgekit.runtime.greedy import GreedySearch
+from edgekit.runtime.session import create_session
+from edgekit.runtime.shortlist import load_shortlist
+
+SOURCE_LENGTH = 12
+TARGET_LENGTH = 5
+# Root mean square difference of the logits as a share of their spread: in float some 1e-6 are seen.
+FLOAT_TOLERANCE = 1e-3
+# In int8, graph and reference do the same arithmetic, but one last-bit difference of a sum can tip a rounding, and that
+# tips others: then they differ like two independent roundings, 1.4 times as much as either differs from float.
+INT8_TOLERANCE = 2.0
+# Logits below this are suppressed ids, not results.
+SUPPRESSED = -1e8
+
+
+def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, precision: str) -> float:
+    """Compares the graphs in ``directory`` with the numpy reference.
+
+    Returns:
+        The root mean square difference of the logits as a share of their standard deviation.
+
+    Raises:
+        EdgekitError: it is above the tolerance; a fault of edgekit or of onnxruntime on this machine.
+    """
+    random = np.random.default_rng(0)
+    source = random.integers(0, config.source_vocab_size - 1, SOURCE_LENGTH)
+    target = random.integers(0, config.target_vocab_size - 1, TARGET_LENGTH)
+    expected = Reference(config, weights, precision).logits(source, target)
+    found, next_ids = _run(directory, config, weights, precision, source, target)
+    difference = _difference(found, expected)
+    allowed = FLOAT_TOLERANCE
+    if precision == "int8":
+        allowed += INT8_TOLERANCE * _difference(expected, Reference(config, weights, "fp32").logits(source, target))
+    if not difference <= allowed or not np.array_equal(next_ids, found.argmax(axis=1)):
+        raise EdgekitError(
+            f"the {precision} graph differs from its weights by {difference:.2g} of the logits' spread (at most "
+            f"{allowed:.2g} is expected); nothing was written. Please report this with your CPU's name"
+        )
+    return difference
+
+
+def _difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    kept = expected > SUPPRESSED
+    spread = float(expected[kept].std())
+    return float(np.sqrt(np.mean((logits - expected)[kept] ** 2, dtype=np.float64))) / max(spread, 1e-9)
+
+
+def record_self_check(directory: Path, manifest: Manifest, max_length: int = 16) -> Manifest:
+    """Translates the ids of ``manifest.self_check`` with the graphs in ``directory`` and records what comes out."""
+    encoder, decoder = (create_session(directory / name) for name in (ENCODER_FILE, DECODER_FILE))
+    search = GreedySearch(manifest, encoder, decoder, load_shortlist(directory, manifest))
+    input_ids = manifest.self_check.input_ids
+    output_ids = tuple(search.search([input_ids], max_length)[0])
+    return dataclasses.replace(manifest, self_check=SelfCheck(input_ids, output_ids))
+
+
+def _run(
+    directory: Path, config: Seq2SeqConfig, weights: Weights, precision: str, source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of every position, and what the graph's own greedy choice was."""
+    path = directory / "logits.onnx"
+    with contextlib.ExitStack() as stack:
+        stack.callback(path.unlink, missing_ok=True)
+        write_logits_decoder(path, config, weights, precision)
+        encoder, decoder = create_session(directory / ENCODER_FILE), create_session(path)
+    mask = np.ones((1, len(source)), np.int32)
+    feeds = {"input_ids": source[None], "attention_mask": mask}
+    shared = {"attention_mask": mask}
+    if config.has_shortlist:
+        shared["shortlist"] = np.arange(config.target_vocab_size)
+        feeds |= {
+            "shortlist": shared["shortlist"],
+            "shortlist_bias": np.zeros((1, config.target_vocab_size), np.float32),
+        }
+    shared |= dict(zip((output.name for output in encoder.get_outputs()), encoder.run(None, feeds), strict=True))
+    carried = {
+        state.past: np.zeros(
+            [1 if size == "batch" else 0 if size == "past_length" else size for size in state.shape], np.float32
+        )
+        for state in state_tensors(config)
+        if state.kind != "constant"
+    }
+    logits, choices = [], []
+    names = [output.name for output in decoder.get_outputs()]
+    for position, token in enumerate(target):
+        ids = {"input_ids": np.array([token]), "positions": np.array([position])}
+        outputs = dict(zip(names, decoder.run(None, {**ids, **shared, **carried}), strict=True))
+        logits.append(outputs.pop("logits")[0])
+        choices.append(outputs.pop("next_ids")[0])
+        carried = {name.replace("present_", "past_"): value for name, value in outputs.items()}
+    return np.stack(logits), np.array(choices)
