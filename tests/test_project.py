@@ -23,11 +23,11 @@ SOURCES = [path for folder in ("edgekit", "models") for path in sorted((ROOT / f
 THIRD_PARTY = {
     "graph": {"numpy", "onnx_ir", "safetensors"},
     "quantize": {"numpy", "safetensors"},
-    "export": {"google", "huggingface_hub", "numpy", "onnx", "onnxruntime", "safetensors", "sentencepiece"},
+    "export": {"filelock", "google", "huggingface_hub", "numpy", "onnx", "safetensors", "sentencepiece", "yaml"},
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},
-    "cli": {"click", "rich"},
+    "cli": {"click", "rich", "safetensors"},
 }
 
 
