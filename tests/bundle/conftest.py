@@ -6,9 +6,9 @@ from tests.bundle.tiny_bundle import build_tiny_bundle
 
 
 @pytest.fixture(autouse=True)
-def bundle_cache(tmp_path, monkeypatch):
+def bundle_cache(tmp_path_factory, monkeypatch):
     """An empty cache for each test: what one has verified, another has not."""
-    path = tmp_path / "cache"
+    path = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EDGEKIT_CACHE", str(path))
     return path
 

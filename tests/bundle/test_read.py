@@ -200,6 +200,7 @@ def test_a_damaged_note_only_costs_hashing(tiny_bundle, bundle_cache, settled, h
 
 
 def test_an_unwritable_cache_only_costs_hashing(tiny_bundle, bundle_cache, settled, hashed):
+    bundle_cache.rmdir()
     bundle_cache.write_text("a file where the directory should be")
     open_bundle(tiny_bundle)
     open_bundle(tiny_bundle)
