@@ -10,7 +10,6 @@ It is a guard against damage and against bundles from strangers, not against som
 import contextlib
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +55,7 @@ def remember_verified(directory: Path, found: str, statuses: Mapping[str, os.sta
     marker = _marker(directory)
     if marker is None or newest + SETTLED_NS > time.time_ns():
         return
-    partial = marker.with_name(f"{marker.name}.{secrets.token_hex(8)}")
+    partial = marker.with_name(f"{marker.name}.{os.urandom(8).hex()}")
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(found.encode() + b"\n")

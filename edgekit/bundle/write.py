@@ -14,7 +14,6 @@ import dataclasses
 import errno
 import json
 import os
-import secrets
 import shutil
 import stat
 import time
@@ -135,7 +134,7 @@ def _is_ours(path: Path, target: Path) -> bool:
 def _make_staging(target: Path) -> DirectoryLock:
     """Makes and locks a directory of the permissions that a plain mkdir gives."""
     while True:
-        path = target.parent / f".{target.name}.tmp-{secrets.token_hex(8)}"
+        path = target.parent / f".{target.name}.tmp-{os.urandom(8).hex()}"
         path.mkdir()
         lock = DirectoryLock.acquire(path)
         if lock is not None:
@@ -216,7 +215,7 @@ def _replace(staging: Path, target: Path) -> None:
     lock = DirectoryLock.acquire(target)
     if lock is None:
         raise OutputError(f"{target}: another run is replacing it at this moment; try again")
-    aside = target.parent / f".{target.name}.old-{secrets.token_hex(8)}"
+    aside = target.parent / f".{target.name}.old-{os.urandom(8).hex()}"
     try:
         os.rename(target, aside)
         try:
