@@ -79,8 +79,8 @@ def write_bundle(directory: Path, checkpoint: Checkpoint, model: Seq2SeqModel, p
     for name, text in model.tokenizers.items():
         (directory / name).write_text(text, encoding="utf-8")
     if model.shortlist is not None:
-        arrays = {"offsets": model.shortlist.offsets, "target_ids": model.shortlist.target_ids}
-        np.savez(directory / SHORTLIST_FILE, **arrays)
+        shortlist = model.shortlist
+        np.savez(directory / SHORTLIST_FILE, offsets=shortlist.offsets, target_ids=shortlist.target_ids)
     for document in checkpoint.documents:
         shutil.copyfile(document, directory / document.name)
     manifest = Manifest(

@@ -62,7 +62,8 @@ def _generation(config: Seq2SeqConfig) -> Generation:
 def _read_shortlist(checkpoint: Checkpoint, sizes: tuple[int, int]) -> ShortlistArrays:
     """The file's lists, each with its own source id added: with a shared vocabulary a word may be copied."""
     listed = read_shortlist(checkpoint.files["shortlist"], *sizes)
-    counts = np.diff(listed.offsets.astype(np.int64))
+    ends = listed.offsets.astype(np.int64)
+    counts = ends[1:] - ends[:-1]
     sources = np.concatenate([np.repeat(np.arange(sizes[0]), counts), np.arange(sizes[0])])
     pairs = np.unique(np.stack([sources, np.concatenate([listed.target_ids, np.arange(sizes[0])])], axis=1), axis=0)
     offsets = np.searchsorted(pairs[:, 0], np.arange(sizes[0] + 1)).astype(np.uint32)

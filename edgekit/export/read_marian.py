@@ -49,7 +49,8 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
 
 def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict[str, int]) -> Generation:
     """Token ids and limits; transformers counts the start token and a forced EOS in ``max_length``."""
-    ids = {name: options.get(name) for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
+    names = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
+    ids: dict[str, Any] = {name: options.get(name) for name in names}
     wrong = [f"{k}={v!r}" for k, v in ids.items() if not isinstance(v, int) or not 0 <= v < config.target_vocab_size]
     if wrong:
         raise SourceError(f"config.json: expected ids within the vocabulary, found {', '.join(wrong)}")

@@ -18,7 +18,7 @@ from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.reference import Reference
 from edgekit.graph.seq2seq import DECODER_FILE, ENCODER_FILE, state_tensors, write_logits_decoder
 from edgekit.graph.weights_file import Weights
-from edgekit.runtime.greedy import GreedySearch
+from edgekit.runtime.greedy import GreedySearch, initial_value
 from edgekit.runtime.session import create_session
 from edgekit.runtime.shortlist import load_shortlist
 
@@ -84,8 +84,8 @@ def _run(
         write_logits_decoder(path, config, weights, precision)
         encoder, decoder = create_session(directory / ENCODER_FILE), create_session(path)
     mask = np.ones((1, len(source)), np.int32)
-    feeds = {"input_ids": source[None], "attention_mask": mask}
-    shared = {"attention_mask": mask}
+    feeds: dict[str, np.ndarray] = {"input_ids": source[None], "attention_mask": mask}
+    shared: dict[str, np.ndarray] = {"attention_mask": mask}
     if config.has_shortlist:
         shared["shortlist"] = np.arange(config.target_vocab_size)
         feeds |= {
@@ -93,12 +93,8 @@ def _run(
             "shortlist_bias": np.zeros((1, config.target_vocab_size), np.float32),
         }
     shared |= dict(zip((output.name for output in encoder.get_outputs()), encoder.run(None, feeds), strict=True))
-    carried = {
-        state.past: np.zeros(
-            [1 if size == "batch" else 0 if size == "past_length" else size for size in state.shape], np.float32
-        )
-        for state in state_tensors(config)
-        if state.kind != "constant"
+    carried: dict[str, np.ndarray] = {
+        state.past: initial_value(state, 1).numpy() for state in state_tensors(config) if state.kind != "constant"
     }
     logits, choices = [], []
     names = [output.name for output in decoder.get_outputs()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgekit.graph.config import Seq2SeqConfig
-from edgekit.graph.emitter import MICROSOFT, Emitter
+from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
 from edgekit.graph.encoder import Outputs
 from edgekit.graph.weights_file import StoredTensor, Weights
 
@@ -73,7 +73,7 @@ def _self_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: in
     attended, *present = emit.ops("MultiHeadAttention", *inputs, outputs=3, domain=MICROSOFT, num_heads=heads)
     attended = emit.op("Squeeze", attended, emit.ints(1))
     x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
-    shape = ["batch", heads, "total_length", head_dim]
+    shape: Shape = ["batch", heads, "total_length", head_dim]
     return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
 
 
@@ -94,7 +94,7 @@ def _ssru(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int) -> tupl
 def _cross_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, mask: ir.Value, layer: int) -> ir.Value:
     block = f"decoder.layers.{layer}.cross_attention"
     heads = config.decoder_attention_heads
-    shape = ["batch", heads, "source_length", config.d_model // heads]
+    shape: Shape = ["batch", heads, "source_length", config.d_model // heads]
     key, value = (emit.input(f"cross_{name}_{layer}", "float32", shape) for name in ("key", "value"))
     query = emit.op("Unsqueeze", emit.linear(x, f"{block}.query"), emit.ints(1))
     attended = emit.op("MultiHeadAttention", query, key, value, None, mask, domain=MICROSOFT, num_heads=heads)

@@ -22,11 +22,12 @@ from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor,
 OPSET = 20
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
-# Activations are unsigned with the middle as zero point: onnxruntime's u8 x s8 kernels are 100 times faster than s8 x s8.
+# Activations are unsigned, the middle as zero point: onnxruntime's u8 x s8 kernels are 100 times as fast as s8 x s8.
 ACTIVATION_ZERO_POINT = 128
 ACTIVATION_STEPS = 127
 
 Shape = Sequence[int | str]
+Attribute = int | float | str | Sequence[int]
 
 
 class Emitter:
@@ -48,12 +49,12 @@ class Emitter:
         self._quantized_rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
         self._zero_points: ir.Value | None = None
 
-    def op(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: object) -> ir.Value:
+    def op(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute) -> ir.Value:
         """Emits one node with one output."""
         return self._tape.op(op_type, inputs, attributes, domain=domain)
 
     def ops(
-        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: str = "", **attributes: object
+        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: str = "", **attributes: Attribute
     ) -> list[ir.Value]:
         """Emits one node with several outputs."""
         return list(self._tape.op_multi_out(op_type, inputs, attributes, domain=domain, num_outputs=outputs))
@@ -122,7 +123,7 @@ class Emitter:
             xq = self.op("QuantizeLinear", x, x_scale, zero_point)
             inputs = (xq, matrix, x_scale, scale, zero_point, None, bias)
             return self.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), None
-        # With one scale a row, onnxruntime 1.32 adds the bias before it multiplies by the row's scale: add it afterwards.
+        # With a scale a row, onnxruntime 1.32 adds the bias before it multiplies by the row's scale: add it afterwards.
         xq, x_scale = self._quantize_rows(x)
         return self.op("MatMulIntegerToFloat", xq, matrix, x_scale, scale, zero_point, domain=MICROSOFT), bias
 
@@ -151,11 +152,12 @@ class Emitter:
         if not isinstance(tensor, QuantizedTensor):
             return self.weight(name)
         scale = self.weight(name + SCALE_SUFFIX)
-        axis = {} if tensor.axis is None else {"axis": tensor.axis}
-        return self.op("DequantizeLinear", self.weight(name), scale, **axis)
+        if tensor.axis is None:
+            return self.op("DequantizeLinear", self.weight(name), scale)
+        return self.op("DequantizeLinear", self.weight(name), scale, axis=tensor.axis)
 
     def rows(self, name: str, ids: ir.Value) -> ir.Value:
-        """Rows ``ids`` (int64 ``[rows]``) of the table ``name`` as ``float32 [rows, width]``, dequantised if need be."""
+        """Rows ``ids`` (int64 ``[rows]``) of the table ``name`` as ``float32 [rows, width]``, dequantised."""
         tensor = self._weights[name]
         table = self.op("Gather", self.weight(name), ids, axis=0)
         if not isinstance(tensor, QuantizedTensor):
@@ -173,7 +175,7 @@ class Emitter:
         return self.op("Mul", looked_up, self.constant(np.array(embed_scale, np.float32)))
 
     def add_norm(self, x: ir.Value, residual: ir.Value, norm: str, bias: ir.Value | None = None) -> ir.Value:
-        """``layer_norm(x + bias + residual)`` with ``norm.weight``, ``norm.bias`` and biased variance, ``[rows, d_model]``."""
+        """``layer_norm(x + bias + residual)`` with ``norm.weight`` and ``norm.bias``: ``[rows, d_model]``."""
         scale, shift = self.weight(f"{norm}.weight"), self.weight(f"{norm}.bias")
         inputs = (x, residual, scale, shift, bias)
         return self.op("SkipLayerNormalization", *inputs, domain=MICROSOFT, epsilon=self._epsilon)
@@ -218,9 +220,8 @@ class Emitter:
         return ir.Model(graph, ir_version=IR_VERSION, producer_name="edgekit")
 
     def _initialize(self, key: str, tensor: ir.TensorProtocol) -> None:
-        self._initializers[key] = ir.Value(
-            name=tensor.name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
-        )
+        shape, dtype = ir.Shape(tensor.shape.numpy()), ir.TensorType(tensor.dtype)
+        self._initializers[key] = ir.Value(name=tensor.name, type=dtype, shape=shape, const_value=tensor)
 
 
 def _ir_dtype(name: str) -> ir.DataType:

@@ -70,7 +70,7 @@ def _cross_attention_state(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, le
     split = emit.op("Reshape", projected, _shape(emit, lengths, 2, heads, head_dim))
     by_head = emit.op("Transpose", split, perm=[2, 0, 3, 1, 4])
     halves = emit.ops("Split", by_head, outputs=2, axis=0, num_outputs=2)
-    shape = ["batch", heads, "source_length", head_dim]
+    shape: Shape = ["batch", heads, "source_length", head_dim]
     return {
         f"cross_{name}_{layer}": (emit.op("Squeeze", half, emit.ints(0)), "float32", shape)
         for name, half in zip(("key", "value"), halves, strict=True)

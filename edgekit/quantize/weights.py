@@ -16,11 +16,10 @@ KEPT_IN_FLOAT = ("positions.weight",)
 
 def quantize_weights(weights: Weights) -> dict[str, Tensor]:
     """int8 per output channel for each float matrix of ``weights``; other tensors pass through."""
-    return {
-        name: quantize_per_channel(tensor, channel_axis(name)) if _is_matrix(name, tensor) else tensor
-        for name, tensor in weights.items()
-    }
+    return {name: _quantize(name, tensor) for name, tensor in weights.items()}
 
 
-def _is_matrix(name: str, tensor: Tensor) -> bool:
-    return not isinstance(tensor, QuantizedTensor) and tensor.ndim == 2 and name not in KEPT_IN_FLOAT
+def _quantize(name: str, tensor: Tensor) -> Tensor:
+    if isinstance(tensor, QuantizedTensor) or tensor.ndim != 2 or name in KEPT_IN_FLOAT:
+        return tensor
+    return quantize_per_channel(tensor, channel_axis(name))

@@ -1,7 +1,7 @@
 """Greedy search over a bundle's two graphs: the encoder once, then one decoder step a token.
 
 Decoder state is whatever the manifest lists: constants from the encoder, recurrent vectors, growing caches. Tensors
-stay in onnxruntime between steps; only the chosen ids come back. Rows that have met their end are dropped from the batch.
+stay in onnxruntime between steps; only the chosen ids come back. Rows that have met their end leave the batch.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Batch:
         encoded = search._encoder.run_with_ort_values(search._encoder_outputs, values)
         outputs = dict(zip(search._encoder_outputs, encoded, strict=True))
         self._constants = {state.past: outputs[state.past] for state in search._constants}
-        self._carried = {state.past: _initial(state, len(rows)) for state in search._carried}
+        self._carried = {state.past: initial_value(state, len(rows)) for state in search._carried}
         self._mask = mask
         self._ids = np.full(len(rows), generation.start_token_id, np.int64)
         self._bind()
@@ -135,10 +135,10 @@ class _Batch:
         self._bind()
 
 
-def _initial(state: StateTensor, batch: int) -> ort.OrtValue:
+def initial_value(state: StateTensor, batch: int) -> ort.OrtValue:
     """Zeros of the state's fixed size, or nothing yet along its growth axis."""
     shape = [
-        batch if axis == state.batch_axis else 0 if axis == state.growth_axis else size
+        batch if axis == state.batch_axis else 0 if axis == state.growth_axis else int(size)
         for axis, size in enumerate(state.shape)
     ]
     return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, state.dtype))

@@ -60,11 +60,11 @@ class Translator:
     @overload
     def translate(self, text: str, *, batch_tokens: int = ..., max_length: int | None = ...) -> str: ...
     @overload
-    def translate(self, text: Sequence[str], *, batch_tokens: int = ..., max_length: int | None = ...) -> list[str]: ...
+    def translate(self, text: list[str], *, batch_tokens: int = ..., max_length: int | None = ...) -> list[str]: ...
 
     def translate(
         self,
-        text: str | Sequence[str],
+        text: str | list[str],
         *,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,

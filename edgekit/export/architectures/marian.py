@@ -82,20 +82,18 @@ def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
     """
     check_options(options)
     try:
-        d_model = int(options["d_model"])
         source_vocab = int(options["vocab_size"])
-        sizes = {name: int(options[name]) for name in _SIZES}
+        sizes: dict[str, Any] = {name: int(options[name]) for name in _SIZES}
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"config.json lacks a usable option: {error}; is this a MarianMT checkpoint?") from None
     return Seq2SeqConfig(
-        model_type="marian",
-        d_model=d_model,
         **sizes,
+        model_type="marian",
         activation_function=ACTIVATIONS[options.get("activation_function", "gelu")],
         decoder_cell="self_attention",
         source_vocab_size=source_vocab,
         target_vocab_size=int(options.get("decoder_vocab_size") or source_vocab),
-        embed_scale=math.sqrt(d_model) if options.get("scale_embedding", False) else 1.0,
+        embed_scale=math.sqrt(sizes["d_model"]) if options.get("scale_embedding", False) else 1.0,
         layer_norm_epsilon=LAYER_NORM_EPSILON,
         shared_embeddings=bool(options.get("share_encoder_decoder_embeddings", True)),
         tied_output=bool(options.get("tie_word_embeddings", True)),
@@ -103,6 +101,7 @@ def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
 
 
 _SIZES = (
+    "d_model",
     "encoder_layers",
     "decoder_layers",
     "encoder_attention_heads",
@@ -162,7 +161,7 @@ def _embeddings(reader: _Tensors, config: Seq2SeqConfig) -> dict[str, Tensor]:
     source = (config.source_vocab_size, config.d_model)
     target = (config.target_vocab_size, config.d_model)
     if config.shared_embeddings:
-        names = SHARED_NAMES if config.tied_output else SHARED_NAMES[:-1]
+        names: tuple[str, ...] = SHARED_NAMES if config.tied_output else SHARED_NAMES[:-1]
         weights: dict[str, Tensor] = {"source_embedding.weight": reader.take_any(names, source)}
     else:
         names = SHARED_NAMES[2:] if config.tied_output else SHARED_NAMES[2:3]
@@ -198,7 +197,7 @@ def _positions(reader: _Tensors, config: Seq2SeqConfig) -> np.ndarray:
         for name in ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
         if reader.has(name)
     ]
-    if len(stored) == 2 and not np.array_equal(*stored):
+    if len(stored) == 2 and not np.array_equal(stored[0], stored[1]):
         raise UnsupportedError(
             "the encoder's and decoder's embed_positions differ: only sinusoidal positions are supported"
         )
