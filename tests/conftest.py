@@ -21,3 +21,11 @@ def edgekit_cache(tmp_path_factory):
         del os.environ["EDGEKIT_CACHE"]
     else:
         os.environ["EDGEKIT_CACHE"] = previous
+
+
+@pytest.fixture(scope="session")
+def embedded_int8(tmp_path_factory):
+    """The embedded marian-en-de, exported to an int8 bundle; not to be changed."""
+    from edgekit.export import export
+
+    return export("marian-en-de", "int8", tmp_path_factory.mktemp("bundles") / "marian-en-de-int8", "embedded")

@@ -83,10 +83,24 @@ def test_import_edgekit_imports_the_standard_library_only():
     assert [name for name in loaded if name.startswith("edgekit.")] == []
 
 
-def test_runtime_imports_with_every_other_package_blocked():
-    blocked = sorted(set(packages_distributions()) - {"edgekit", "numpy", "onnxruntime", "tokenizers"})
-    assert {"click", "huggingface_hub", "onnx", "rich", "sentencepiece", "torch", "transformers"} <= set(blocked)
-    in_a_new_process(f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import edgekit.runtime")
+def blocking(packages):
+    """A statement after which importing any of the packages fails, as if it were not installed."""
+    return f"import sys; sys.modules.update(dict.fromkeys({sorted(packages)!r}))\n"
+
+
+def test_runtime_translates_with_every_other_package_blocked(embedded_int8):
+    others = set(packages_distributions()) - {"edgekit", "numpy", "onnxruntime", "tokenizers"}
+    assert {"click", "huggingface_hub", "onnx", "rich", "safetensors", "sentencepiece", "torch"} <= others
+    use = f"import edgekit; print(edgekit.load({str(embedded_int8)!r}).translate('Good morning!'))"
+    assert in_a_new_process(blocking(others) + use, PYTHONIOENCODING="utf-8") == "Guten Morgen!\n"
+
+
+def test_export_needs_neither_torch_nor_the_command_line(tmp_path):
+    absent = {"click", "onnxscript", "optimum", "rich", "sacrebleu", "torch", "transformers"}
+    target = tmp_path / "exported"
+    use = f"from edgekit.export import export; export('marian-en-de', 'int8', Path({str(target)!r}), 'embedded')"
+    in_a_new_process(blocking(absent) + "from pathlib import Path\n" + use)
+    assert (target / "bundle.json").is_file()
 
 
 def test_setup_cfg_lists_every_package():
