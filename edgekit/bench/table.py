@@ -69,32 +69,32 @@ def _tables(report: Report, plus_minus: str) -> Iterator[Rows]:
         yield Rows(
             f"Quality: {title}",
             ("", "chrF", "loss [95 %]", "BLEU", "loss [95 %]"),
-            [*map(_quality_cells, results), _floor_cells(results[0])],
+            [*(_quality_cells(_label(result, report), result) for result in results), _floor_cells(results[0])],
         )
         yield Rows(
             f"Speed: {title}; threads: {report.settings.threads}",
             ("", "p50 ms", "p95 ms", "words/s", "words/s batched"),
-            [_speed_cells(result, plus_minus) for result in results],
+            [_speed_cells(_label(result, report), result, plus_minus) for result in results],
         )
-    bundles = {(result.model, result.bundle, result.size_mb): result for result in report.results}
+    bundles = {(result.model, result.precision, result.bundle, result.load_ms): result for result in report.results}
     yield Rows(
         "Cost of a process",
         ("", "load ms", "import ms", "first sentence ms", "peak memory MB", "size MB"),
-        [_cost_cells(result, plus_minus) for result in bundles.values()],
+        [_cost_cells(_label(result, report), result, plus_minus) for result in bundles.values()],
     )
 
 
-def _label(result: Result) -> str:
-    # A directory's name tells several builds apart; the usual one, model-precision, would only repeat the label.
-    label = f"{result.model} {result.precision}"
-    return (
-        label if result.bundle in (f"{result.model}-{result.precision}", result.model) else f"{label} ({result.bundle})"
-    )
+def _label(result: Result, report: Report) -> str:
+    """``marian int8``; with the bundle's directory where several of that model and precision were measured."""
+    alike = {
+        other.bundle for other in report.results if (other.model, other.precision) == (result.model, result.precision)
+    }
+    return f"{result.model} {result.precision}" + (f" ({result.bundle})" if len(alike) > 1 else "")
 
 
-def _quality_cells(result: Result) -> tuple[str, ...]:
+def _quality_cells(label: str, result: Result) -> tuple[str, ...]:
     return (
-        _label(result),
+        label,
         f"{result.chrf:.2f}",
         _loss(result.chrf_loss, result.chrf_loss_ci95),
         f"{result.bleu:.2f}",
@@ -110,9 +110,9 @@ def _loss(points: float | None, ci95: tuple[float, float] | None) -> str:
     return MISSING if points is None or ci95 is None else f"{points:.2f} [{ci95[0]:.2f}, {ci95[1]:.2f}]"
 
 
-def _speed_cells(result: Result, plus_minus: str) -> tuple[str, ...]:
+def _speed_cells(label: str, result: Result, plus_minus: str) -> tuple[str, ...]:
     return (
-        _label(result),
+        label,
         _timed(result, "latency_ms_p50", plus_minus),
         _timed(result, "latency_ms_p95", plus_minus),
         _timed(result, "words_per_second", plus_minus),
@@ -120,10 +120,10 @@ def _speed_cells(result: Result, plus_minus: str) -> tuple[str, ...]:
     )
 
 
-def _cost_cells(result: Result, plus_minus: str) -> tuple[str, ...]:
+def _cost_cells(label: str, result: Result, plus_minus: str) -> tuple[str, ...]:
     peak = MISSING if result.peak_rss_mb is None else f"{result.peak_rss_mb:.0f}"
     return (
-        _label(result),
+        label,
         _timed(result, "load_ms", plus_minus),
         _timed(result, "import_ms", plus_minus),
         _figure(result.first_translation_ms),

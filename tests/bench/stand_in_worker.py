@@ -1,0 +1,70 @@
+"""Speaks the worker's protocol without a model: ``python stand_in_worker.py BEHAVIOUR.json THREADS``.
+
+The behaviour's keys: ``on`` (what to do at "loading" or at a request: exit, kill, hang, garbage, error, short),
+``loads`` (load times, one a start), ``latency_ms`` (one a text), ``seconds`` (one a batched request), ``peak`` (bytes),
+``reply`` ("source", or a mapping of texts; others are upper-cased), ``log`` (a file that gets a line a request).
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+path = Path(sys.argv[1])
+behaviour = json.loads(path.read_text())
+log = Path(behaviour["log"]) if "log" in behaviour else None
+starts = path.with_suffix(".starts")
+started = len(starts.read_text()) if starts.exists() else 0
+starts.write_text("." * (started + 1))
+rounds = 0
+
+
+def misbehave(moment):
+    action = behaviour.get("on", {}).get(moment)
+    if action == "exit":
+        print("some chatter\nRuntimeError: the weights are on fire\n", file=sys.stderr)
+        sys.exit(3)
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "hang":
+        print("thinking", file=sys.stderr, flush=True)
+        time.sleep(60)
+    if action == "garbage":
+        print("Loading... 100%", flush=True)
+    if action == "error":
+        print(json.dumps({"error": "bundle.json: expected schema version 1"}), flush=True)
+        sys.exit(1)
+
+
+def translate(text):
+    reply = behaviour.get("reply", {})
+    return text if reply == "source" else reply.get(text, text.upper())
+
+
+misbehave("loading")
+load_ms = behaviour.get("loads", [10.0])
+print(json.dumps({"import_ms": 100.0, "load_ms": load_ms[started % len(load_ms)]}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    misbehave(request["do"])
+    if log:
+        with log.open("a") as file:
+            file.write(f"{path.stem} {request['do']} {len(request.get('texts', ()))}\n")
+    answer = {}
+    if request["do"] == "translate_each":
+        latency_ms = behaviour.get("latency_ms", [5.0])
+        answer["latency_ms"] = [latency_ms[index % len(latency_ms)] for index in range(len(request["texts"]))]
+    elif request["do"] == "translate_batched":
+        answer["translations"] = [translate(text) for text in request["texts"]]
+        if behaviour.get("on", {}).get("translate_batched") == "short":
+            answer["translations"].pop()
+        seconds = behaviour.get("seconds", [1.0])
+        answer["seconds"] = seconds[rounds % len(seconds)]
+        rounds += 1
+    elif request["do"] == "peak_memory":
+        answer["peak_rss_bytes"] = behaviour.get("peak", 50_000_000)
+    print(json.dumps(answer), flush=True)
+    if request["do"] == "quit":
+        break
