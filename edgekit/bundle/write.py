@@ -14,6 +14,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -33,6 +34,8 @@ _NOT_OURS_BUT_HARMLESS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _ABANDONED_AFTER_S = 86_400.0
 # Errors of a write that name no file.
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EFBIG, *({errno.EDQUOT} if hasattr(errno, "EDQUOT") else ())}
+# safetensors and tokenizers are written in Rust: their exceptions tell the number in the text alone.
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
@@ -122,6 +125,12 @@ def _as_output_errors(target: Path) -> Iterator[None]:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         if error.errno in _DISK_ERRORS or any(_is_ours(Path(name), target) for name in names):
             raise OutputError(f"{target}: cannot write the bundle: {error.strerror}; nothing was written") from error
+        raise
+    except Exception as error:
+        code = _RUST_OS_ERROR.search(str(error))
+        if code and int(code[1]) in _DISK_ERRORS:
+            reason = os.strerror(int(code[1]))
+            raise OutputError(f"{target}: cannot write the bundle: {reason}; nothing was written") from error
         raise
 
 

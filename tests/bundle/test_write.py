@@ -211,6 +211,23 @@ def test_a_write_error_inside_the_staging_directory_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("save", ["path.write_bytes(bytes(1 << 20))", "save_file({'w': np.zeros(1 << 20)}, path)"])
+def test_a_disk_that_takes_no_more_is_one_line_whatever_library_writes(tmp_path, save):
+    code = (
+        "import resource, sys\nimport numpy as np\nfrom pathlib import Path\n"
+        "from safetensors.numpy import save_file\nfrom edgekit.bundle.write import stage_bundle\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
+        f"with stage_bundle(Path(sys.argv[1])) as directory:\n    path = directory / 'w'\n    {save}\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "tiny"], capture_output=True, text=True, check=False
+    )
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("edgekit.errors.OutputError: ")
+    assert last.endswith("tiny: cannot write the bundle: File too large; nothing was written")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_of_reading_elsewhere_is_not_taken_for_one_of_writing(tmp_path):
     with pytest.raises(FileNotFoundError), stage_bundle(tmp_path / "tiny"):
         (tmp_path / "checkpoint.bin").read_bytes()
