@@ -1,33 +1,39 @@
-"""A loaded-to-be bundle for the commands that run a model: found, or exported into the cache, saying so."""
+"""A bundle for the commands that run a model: found, or exported into the cache, saying so."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.bundle.files import MANIFEST_NAME
-from edgekit.cache import bundle_dir
+from edgekit.cache import PRECISIONS, bundle_dir, find_bundle
 from edgekit.cli.output import note, progress
+from edgekit.errors import ModelNotFoundError
 
 
 def bundle_for(model: str, precision: str = "int8", notify: Callable[[str], None] = note) -> Path:
-    """The bundle of ``model``: a bundle's directory as it is, else from the cache, else exported into it.
+    """The bundle of ``model``: what is there already, else exported into the cache.
 
     Args:
-        model: a bundle's directory, a recipe's name, ``org/name[@revision]`` or a checkpoint's directory.
-        precision: "int8" or "fp32", for what is not a bundle yet.
+        model: a bundle's directory or name (``marian-en-de-int8``), a recipe's name, ``org/name[@revision]`` or a
+            checkpoint's directory.
+        precision: "int8" or "fp32", for a model that is named without one.
         notify: called with one line when something is exported.
 
     Raises:
         EdgekitError: the model is unknown or can't be exported.
     """
-    if (Path(model) / MANIFEST_NAME).is_file():
-        return Path(model)
-    name = Path(model).resolve().name if Path(model).is_dir() else model.replace("/", "--").replace("@", "--")
-    target = bundle_dir(name, precision)
-    if not (target / MANIFEST_NAME).is_file():
-        from edgekit.export import export
+    if (Path(model) / MANIFEST_NAME).is_file() or model.endswith(tuple(f"-{name}" for name in PRECISIONS)):
+        return find_bundle(model)
+    name = Path(re.sub(r"@[^/@]*$", "", model)).resolve().name
+    try:
+        return find_bundle(f"{name}-{precision}")
+    except ModelNotFoundError:
+        from edgekit.export import export_checkpoint
+        from edgekit.export.sources.resolve import resolve_checkpoint
 
-        notify(f"exporting {model} in {precision} into the cache ({target})")
-        export(model, precision, target, notify=notify, progress=progress)
-    return target
+        checkpoint = resolve_checkpoint(model, notify=notify, progress=progress)
+        target = bundle_dir(checkpoint.name, precision)
+        notify(f"exporting {model} in {precision} into the cache: {target}")
+        return export_checkpoint(checkpoint, precision, target)

@@ -3,6 +3,6 @@
 Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced.
 """
 
-from edgekit.export.pipeline import export
+from edgekit.export.pipeline import export, export_checkpoint
 
-__all__ = ["export"]
+__all__ = ["export", "export_checkpoint"]

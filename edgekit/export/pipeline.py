@@ -62,9 +62,16 @@ def export(
     Raises:
         EdgekitError: one of its subclasses, whatever went wrong; nothing is left half-written.
     """
+    checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
+    return export_checkpoint(checkpoint, precision, output, force=force)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint, precision: str = "int8", output: Path | None = None, *, force: bool = False
+) -> Path:
+    """Exports a checkpoint whose files are on this disk; arguments, result and errors as `export`'s."""
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
-    checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
     target = output or Path(f"{checkpoint.name}-{precision}")
     with stage_bundle(target, force) as directory:
         write_bundle(directory, checkpoint, READERS[checkpoint.kind](checkpoint), precision)

@@ -6,6 +6,7 @@ the caller stages, and the manifest's ``graphs``, ``state`` and ``quantization``
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.decoder import build_decoder
 from edgekit.graph.encoder import build_encoder
 from edgekit.graph.tensors import QuantizedTensor
-from edgekit.graph.weights_file import SCALE_SUFFIX, Weights, save_weights, stored_tensors
+from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, Weights, save_weights, stored_tensors
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -40,6 +41,8 @@ def write_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
     decoder = build_decoder(config, weights, stored, precision)
     ir.save(encoder, directory / ENCODER_FILE)
     ir.save(decoder, directory / DECODER_FILE)
+    # safetensors writes files that only their owner may read.
+    shutil.copymode(directory / DECODER_FILE, directory / WEIGHTS_FILE)
     graphs = {"encoder": _describe(encoder, ENCODER_FILE), "decoder": _describe(decoder, DECODER_FILE)}
     return GraphFiles(graphs, state_tensors(config), describe_quantization(weights, precision))
 

@@ -95,7 +95,8 @@ class _Batch:
         encoded = search._encoder.run_with_ort_values(search._encoder_outputs, values)
         outputs = dict(zip(search._encoder_outputs, encoded, strict=True))
         self._constants = {state.past: outputs[state.past] for state in search._constants}
-        self._carried = {state.past: initial_value(state, len(rows)) for state in search._carried}
+        initial = {state.past: initial_value(state, len(rows)) for state in search._carried}
+        self._carried = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in initial.items()}
         self._mask = mask
         self._ids = np.full(len(rows), generation.start_token_id, np.int64)
         self._bind()
@@ -135,10 +136,10 @@ class _Batch:
         self._bind()
 
 
-def initial_value(state: StateTensor, batch: int) -> ort.OrtValue:
+def initial_value(state: StateTensor, batch: int) -> NDArray[np.float32]:
     """Zeros of the state's fixed size, or nothing yet along its growth axis."""
     shape = [
         batch if axis == state.batch_axis else 0 if axis == state.growth_axis else int(size)
         for axis, size in enumerate(state.shape)
     ]
-    return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, state.dtype))
+    return np.zeros(shape, np.float32)

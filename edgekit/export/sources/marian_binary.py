@@ -194,7 +194,8 @@ def _read_alpha(path: Path, item: _Item) -> NDArray[np.float32]:
     if item.type_code == FLOAT32:
         alpha = _read_floats(path, item)[0]
     else:
-        alpha = np.float32(np.frombuffer(item.data, np.int8, 1)[0]) * _reciprocal(path, item, _read_scale(item))
+        with np.errstate(all="ignore"):
+            alpha = np.float32(np.frombuffer(item.data, np.int8, 1)[0]) / _read_scale(item)
     _reciprocal(path, item, alpha)
     return np.array(alpha, np.float32)
 
