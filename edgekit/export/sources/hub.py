@@ -20,6 +20,7 @@ from edgekit.export.sources.local_directory import (
     DOCUMENTS,
     MARIAN_FILES,
     MAX_MODEL_BYTES,
+    REQUIRED_ROLES,
     WEIGHT_FILES,
     read_directory,
 )
@@ -64,14 +65,13 @@ def fetch_repository(
         checkpoint = _read_snapshot(snapshot, repo_id, name, license_name)
         notify(f"{error}; using the snapshot {snapshot.name[:12]} from the hub's cache")
         return checkpoint
-    snapshot = _fetch_snapshot(repo_id, info)
+    snapshot = _fetch_snapshot(repo_id, revision, info)
     return _read_snapshot(snapshot, repo_id, name, license_name)
 
 
 def is_cached(repo_id: str) -> bool:
     """Whether the hub's cache holds a whole snapshot of a repository's default branch. Opens no connection."""
-    snapshot = _cached_snapshot(repo_id, None)
-    return snapshot is not None and any((snapshot / file).is_file() for file in WEIGHT_FILES)
+    return _cached_snapshot(repo_id, None) is not None
 
 
 def _read_snapshot(snapshot: Path, repo_id: str, name: str, license_name: str | None) -> Checkpoint:
@@ -102,7 +102,7 @@ def _describe_repository(repo_id: str, revision: str | None) -> ModelInfo:
         raise UnavailableSourceError(f"the Hugging Face hub can't be reached ({_describe(error)})") from None
 
 
-def _fetch_snapshot(repo_id: str, info: ModelInfo) -> Path:
+def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
@@ -122,7 +122,7 @@ def _fetch_snapshot(repo_id: str, info: ModelInfo) -> Path:
     try:
         snapshot = snapshot_download(
             repo_id,
-            revision=info.sha,
+            revision=revision,  # not info.sha: only a branch's name makes the snapshot findable without the hub
             allow_patterns=wanted,
             etag_timeout=DEADLINE_SECONDS,
             tqdm_class=TerminalBar,
@@ -135,13 +135,15 @@ def _fetch_snapshot(repo_id: str, info: ModelInfo) -> Path:
 
 
 def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
-    """The directory of a snapshot in the cache, None if there is none; it may lack files."""
+    """The directory of a whole snapshot in the cache, None if there is none."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+        snapshot = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
     except _failures():
         return None
+    is_whole = all((snapshot / MARIAN_FILES[role]).is_file() for role in REQUIRED_ROLES)
+    return snapshot if is_whole and any((snapshot / file).is_file() for file in WEIGHT_FILES) else None
 
 
 def _failures() -> tuple[type[Exception], ...]:
