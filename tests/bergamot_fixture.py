@@ -31,7 +31,7 @@ TEXTS = {
         Yesterday the museum was closed because of the holiday. She said that the answer was wrong, but nobody listened.
         You can cancel your order within 14 days (see page 32). The quick brown fox jumps over the lazy dog - again!
         Winter in the mountains is long; the roads are often blocked by snow. I don't know whether they will come.
-        "Where is Mr. Jones?" asked the woman. In 2019, about 65,780 people visited the zoo. Just wait here, quietly.""",
+        "Where is Mr. Jones?" asked the woman. In 2019, about 65,780 people visited the zoo. Just wait here.""",
     "pt": """As crianças estão brincando no jardim atrás da casa velha. Bom dia, como você está hoje?
         Queremos duas xícaras de café e um copo de água, por favor. O trem para a cidade sai às sete horas.
         Minha irmã mora perto do rio e trabalha em um hospital pequeno. Chovia, então eles ficaram em casa e leram.
