@@ -134,5 +134,3 @@ def _quantization_problems(manifest: "Manifest") -> Iterator[str]:
     quantization = manifest.quantization
     if quantization.scheme != manifest.precision:
         yield f"quantization.scheme: expected {manifest.precision} like precision, found {quantization.scheme}"
-    if quantization.scheme == "fp32" and quantization.tensors:
-        yield f"quantization.tensors: expected none for fp32, found {len(quantization.tensors)}"

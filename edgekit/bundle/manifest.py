@@ -68,7 +68,11 @@ class TensorQuantization:
 
 @dataclass(frozen=True)
 class Quantization:
-    """The scheme (one of `PRECISIONS`), how activations are quantised (None: they are not), every quantised tensor."""
+    """The scheme (one of `PRECISIONS`), how activations are quantised (None: they are not), every quantised tensor.
+
+    The scheme is what products are calculated in. An fp32 bundle has quantised tensors too where its checkpoint shipped
+    them so: they are dequantised when the model is loaded.
+    """
 
     scheme: str
     activations: str | None = None
