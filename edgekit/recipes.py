@@ -25,6 +25,8 @@ __all__ = ["PinnedFile", "Recipe", "RecipeSource", "closest_names", "embedded_di
 # OPUS-MT also names groups (ROMANCE, NORTH_EU), lists (en_el_es) and variants (tc-big-en); Firefox scripts (zh_hant).
 _LANGUAGE = r"[A-Za-z]{2,}(?:_[A-Za-z]+)*"
 _VARIANT = r"(?:tc-(?:base|big|bible-big)-)?"
+# difflib takes time in proportion to the length.
+MAX_COMPARED = 100
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def closest_names(name: str, extra: Iterable[str] = ()) -> list[str]:
         name: What was asked for.
         extra: Names to compare with beside those of the recipes.
     """
+    name = name[:MAX_COMPARED]
     languages = re.search(f"({_LANGUAGE})-({_LANGUAGE})$", name, re.ASCII)
     source, target = languages.groups() if languages else ("<src>", "<tgt>")
     known = [recipe.name.replace("<src>", source).replace("<tgt>", target) for recipe in load_recipes()]

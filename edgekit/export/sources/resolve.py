@@ -134,9 +134,7 @@ def _from_directory(recipe: Recipe, source: str) -> Checkpoint:
     directory = _source_directory(source)
     checkpoint = read_directory(directory, recipe.name)
     if checkpoint.kind != recipe.family:
-        raise SourceError(
-            f"{recipe.name} is a {recipe.family} model, found a {checkpoint.kind} checkpoint in {directory}"
-        )
+        raise SourceError(f"{recipe.name} is a {recipe.family} model, found a {checkpoint.kind} one in {directory}")
     wanted = {"source": recipe.source_language, "target": recipe.target_language}
     if any(found is not None and found != wanted[side] for side, found in checkpoint.languages.items()):
         found_pair = "-".join(checkpoint.languages[side] or "?" for side in wanted)
@@ -158,7 +156,7 @@ def _local_directory(model: str) -> Path | None:
     path = Path(os.path.expanduser(model))
     looks_like_path = path.is_absolute() or model.startswith((".", "~")) or "\\" in model
     # os.path's functions, because pathlib's raise on names that are too long for the file system.
-    if os.path.isdir(path) and (looks_like_path or "/" in model or not _is_recipe(model)):
+    if model and os.path.isdir(path) and (looks_like_path or "/" in model or not _is_recipe(model)):
         return path
     if looks_like_path or os.path.isfile(path):
         raise ModelNotFoundError(f"{model} is not a directory; give the directory that holds the checkpoint's files")
