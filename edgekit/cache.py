@@ -188,7 +188,7 @@ def _describe_missing(text: str, path: Path) -> str:
         find_recipe(base)
     except ModelNotFoundError:
         if "/" not in base:
-            held = [entry.name for entry in list_entries() if entry.kind == "bundle"]
+            held = [re.sub("-[^-]*$", "", path.name) for path in _directories(cache_dir() / "bundles")]
             close = closest_names(base, held)
             hint = f"; the closest names are {', '.join(close)}" if close else "; `edgekit models` lists the names"
             return f"{found}, and no recipe of that name{hint}; `edgekit export NAME` makes a bundle"

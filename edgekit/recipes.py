@@ -156,7 +156,7 @@ def closest_names(name: str, extra: Iterable[str] = ()) -> list[str]:
         extra: Names to compare with beside those of the recipes.
     """
     name = name[:MAX_COMPARED]
-    languages = re.search(f"({_LANGUAGE})-({_LANGUAGE})$", name, re.ASCII)
+    languages = re.search("([a-z]{2,3})-([a-z]{2,3})$", name, re.ASCII)
     source, target = languages.groups() if languages else ("<src>", "<tgt>")
     known = [recipe.name.replace("<src>", source).replace("<tgt>", target) for recipe in load_recipes()]
     return list(dict.fromkeys(difflib.get_close_matches(name, [*known, *extra], n=3, cutoff=0.6)))
