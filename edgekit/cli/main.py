@@ -38,7 +38,6 @@ EXTRA_OF_MODULE = {
     "filelock": "export",
     "google": "export",
     "huggingface_hub": "export",
-    "onnx": "export",
     "onnx_ir": "export",
     "safetensors": "export",
     "sentencepiece": "export",
