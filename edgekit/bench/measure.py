@@ -50,7 +50,7 @@ class BenchSettings:
     rounds: int = 5
     limit: int | None = None
     latency_sentences: int = 100
-    batched_sentences: int = 256
+    batched_sentences: int = 128
     batch_tokens: int = 1024
     loads: int = 3
     resamples: int = BOOTSTRAP_RESAMPLES

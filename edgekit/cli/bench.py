@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cache import find_bundle
 from edgekit.cli.on_demand import bundle_for
 from edgekit.cli.output import note, progress, stdout_console
 from edgekit.errors import OutputError
@@ -83,22 +82,12 @@ def command(
     from edgekit.bench.measure import BenchSettings
 
     settings = BenchSettings(threads=threads, rounds=rounds, limit=limit, seed=seed)
-    bundles = [bundle for model in models or (DEFAULT_MODEL,) for bundle in find_bundles(model, precision)]
+    # A bundle has its own precision: it comes once for each that is asked of a model, and is measured once.
+    bundles = [bundle_for(model, wanted) for model in models or (DEFAULT_MODEL,) for wanted in precision]
     plan = plan_benchmark(bundles, testsets, settings)
     with progress("measuring", plan.steps) as bar:
         report = run_benchmark(plan, bar.advance)
     write_report(report, json_file, as_csv, as_markdown)
-
-
-def find_bundles(model: str, precisions: list[str]) -> list[Path]:
-    """The bundle at a path or of a name such as ``marian-en-de-int8``, or a model's bundles in each precision.
-
-    A model's bundles come from edgekit's cache, into which what is missing is exported now.
-    """
-    if model.endswith(tuple(f"-{precision}" for precision in PRECISIONS)):
-        return [find_bundle(model)]
-    # A bundle has its own precision, so it comes twice here and is measured once.
-    return list(dict.fromkeys(bundle_for(model, precision) for precision in precisions))
 
 
 def check_writable(path: Path) -> None:

@@ -1,0 +1,128 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edgekit.export import export
+
+SHORT = ["--limit", "10", "--rounds", "1"]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory, embedded_int8):
+    fp32 = tmp_path_factory.mktemp("bundles") / "marian-en-de-fp32"
+    return [export("marian-en-de", "fp32", fp32, source="embedded"), embedded_int8]
+
+
+def bench(*args, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "edgekit", "bench", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_default_model_is_exported_benched_and_reported(tmp_path):
+    done = bench("--cpu", "--limit", "20", "--rounds", "1", "--json", "-", EDGEKIT_CACHE=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["schema_version"] == 1
+    assert report["environment"]["threads"] == 1
+    rows = [(row["model"], row["precision"], row["testset"], row["sentences"]) for row in report["results"]]
+    assert rows == [
+        ("marian-en-de", precision, testset, 20)
+        for testset in ("flores-dev", "tatoeba")
+        for precision in ("fp32", "int8")
+    ]
+    fp32, int8 = report["results"][2:]
+    # On everyday sentences the embedded model is far above the floor, and int8 is close to fp32.
+    assert fp32["chrf"] > fp32["chrf_floor"] + 15
+    assert abs(int8["chrf_loss"]) < 3
+    assert int8["size_mb"] < 0.5 * fp32["size_mb"]
+    assert int8["peak_rss_mb"] > int8["size_mb"]
+    assert 0 < int8["latency_ms_p50"] <= int8["latency_ms_p95"]
+    assert int8["words_per_second_batched"] > 0
+    assert "exporting marian-en-de in fp32" in done.stderr
+    assert "exporting marian-en-de in int8" in done.stderr
+
+
+def test_bundles_given_are_measured_as_they_are(bundles, tmp_path):
+    mine = tmp_path / "mine.tsv"
+    mine.write_text("Good morning!\tGuten Morgen!\nTom is my friend.\tTom ist mein Freund.\n", encoding="utf-8")
+    report = tmp_path / "report.json"
+    done = bench(*bundles[::-1], "--testset", mine, "--rounds", "1", "--json", report)
+    assert done.returncode == 0, done.stderr
+    # fp32 is the baseline, whatever the order.
+    table = done.stdout.splitlines()
+    assert table[0] == "Quality: en-de, mine, 2 sentences"
+    assert table[2].split()[:3] == ["marian-en-de", "fp32", "100.00"]
+    assert table[3].split()[:2] == ["marian-en-de", "int8"]
+    assert "exporting" not in done.stderr
+    results = json.loads(report.read_text(encoding="utf-8"))["results"]
+    assert [result["bundle"] for result in results] == ["marian-en-de-fp32", "marian-en-de-int8"]
+    assert set(os.listdir(tmp_path)) == {"mine.tsv", "report.json"}
+
+
+def test_one_int8_bundle_has_no_loss_and_prints_csv(bundles):
+    done = bench(bundles[1], *SHORT, "--testset", "tatoeba", "--csv", "--threads", "2")
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert (row["precision"], row["chrf_loss"], row["threads"]) == ("int8", "", "2")
+
+
+def test_markdown(bundles):
+    done = bench(bundles[1], *SHORT, "--testset", "tatoeba", "--markdown")
+    assert done.stdout.startswith("**Quality: en-de, tatoeba, 10 sentences**\n\n|  | chrF |")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--csv", "--markdown"], "--json -, --csv and --markdown all write to stdout: choose one"),
+        (["--csv", "--json", "-"], "choose one"),
+        (["--precision", "int4"], "expected a comma-separated list of fp32, int8, found 'int4'"),
+        (["--threads", "0"], "0 is not in the range x>=1"),
+        (["--rounds", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_wrong_usage_exits_with_two_and_empty_stdout(args, message):
+    done = bench(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+def test_failures_are_one_line_with_empty_stdout(bundles, tmp_path):
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("one column\n")
+    for args, message in [
+        (["--json", tmp_path / "absent" / "report.json"], "its directory does not exist; create it first"),
+        (["--json", tmp_path], "expected a file to write, found a directory"),
+        ([bundles[1], "--testset", bad], "two non-empty columns a line; not so in line 1"),
+        ([bundles[1], "--testset", "newstest"], 'no test set "newstest" for en-de'),
+        (["no-such-model"], "no-such-model"),
+        (["no-such-model-int8"], "no-such-model-int8"),
+    ]:
+        done = bench(*args)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert message in done.stderr
+        assert done.stderr.startswith("edgekit: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_damaged_bundle_leaves_nothing_behind(bundles, tmp_path):
+    report = tmp_path / "report.json"
+    damaged = tmp_path / "marian-en-de-int8"
+    damaged.mkdir()
+    for file in bundles[1].iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    weights = damaged / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    done = bench(damaged, *SHORT, "--json", report)
+    assert (done.returncode, done.stdout, report.exists()) == (1, "", False)
+    assert "expected SHA-256" in done.stderr
