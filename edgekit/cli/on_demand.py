@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,13 +28,12 @@ def bundle_for(model: str, precision: str = "int8", notify: Callable[[str], None
     if (Path(model) / MANIFEST_NAME).is_file() or model.endswith(tuple(f"-{name}" for name in PRECISIONS)):
         return find_bundle(model)
     name = Path(re.sub(r"@[^/@]*$", "", model)).resolve().name
-    try:
+    with contextlib.suppress(ModelNotFoundError):
         return find_bundle(f"{name}-{precision}")
-    except ModelNotFoundError:
-        from edgekit.export import export_checkpoint
-        from edgekit.export.sources.resolve import resolve_checkpoint
+    from edgekit.export import export_checkpoint
+    from edgekit.export.sources.resolve import resolve_checkpoint
 
-        checkpoint = resolve_checkpoint(model, notify=notify, progress=progress)
-        target = bundle_dir(checkpoint.name, precision)
-        notify(f"exporting {model} in {precision} into the cache: {target}")
-        return export_checkpoint(checkpoint, precision, target)
+    checkpoint = resolve_checkpoint(model, notify=notify, progress=progress)
+    target = bundle_dir(checkpoint.name, precision)
+    notify(f"exporting {model} in {precision} into the cache: {target}")
+    return export_checkpoint(checkpoint, precision, target)
