@@ -8,7 +8,7 @@ and aliases are refused, since with them a kilobyte can describe a gigabyte.
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
 
@@ -21,6 +21,7 @@ MAX_JSON_BYTES = 16 << 20
 MAX_YAML_BYTES = 64 << 10
 MAX_DEPTH = 32
 
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -69,13 +70,18 @@ def parse_yaml(text: bytes, what: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
         raise SourceError(f"{what}: expected plain YAML, found: {reason}{place}; the file is damaged") from None
-    except ValueError as error:  # text that isn't UTF-8, dates and integers that don't exist
+    except ValueError as error:  # text that isn't UTF-8, integers that don't exist
         raise SourceError(f"{what}: expected plain YAML, found: {error}; the file is damaged") from None
     return _checked(value, what, "a mapping")
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without tags, anchors, aliases and depth."""
+    """YAML without tags, anchors, aliases and depth; dates and ``<<`` are text."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN_TAGS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)

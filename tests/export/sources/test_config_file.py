@@ -56,6 +56,7 @@ def test_damaged_json_gives_one_line_or_an_object(tmp_path):
 def test_yaml_gives_plain_values():
     text = (
         b'type: transformer\ndim-vocabs:\n  - 32000\n  - 32000\npreprocess: ""\ntied: true\ninput-types: []\nx: 1.5\n'
+        b"version: 2021-04-28\nequals: =\n<<: {a: null}\n"
     )
     assert parse_yaml(text, "it") == {
         "type": "transformer",
@@ -64,6 +65,9 @@ def test_yaml_gives_plain_values():
         "tied": True,
         "input-types": [],
         "x": 1.5,
+        "version": "2021-04-28",
+        "equals": "=",
+        "<<": {"a": None},
     }
 
 
@@ -77,9 +81,7 @@ def test_yaml_gives_plain_values():
         (b"a: !!bool maybe", r"found: a tag in line 1"),
         (b"a: " + b"[" * 40 + b"]" * 40, r"found: too many levels in line 1"),
         (b"a: " + b"[" * 60_000, r"expected plain YAML, found"),
-        (b"a: 2021-99-99", r"expected plain YAML, found: month must be in 1..12"),
         (b"a: 0b_", r"expected plain YAML, found: invalid literal"),
-        (b"a: =", r"expected plain YAML, found: could not determine a constructor"),
         (b"a: " + b"9" * 5000, r"expected plain YAML, found: Exceeds the limit"),
         (b"a: \xff", r"expected plain YAML, found: 'utf-8' codec"),
         (b"a: \x01", r"expected plain YAML, found: unacceptable character"),

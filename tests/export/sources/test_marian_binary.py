@@ -1,5 +1,6 @@
 import math
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -85,6 +86,16 @@ def test_a_student_has_all_items_of_the_specified_shapes(tmp_path, separate):
     assert sum(math.prod(tensor.shape) for tensor in tensors.values()) == encoder + decoder + embeddings
     assert tensors["encoder_l1_ffn_W1"].shape == (d, f)
     assert tensors["decoder_Wemb" if separate else "Wemb"].shape == (v, d)
+
+
+def test_reading_copies_no_weights(tmp_path):
+    student = make_student(tmp_path, vocab=2000, d=512, ffn=64, encoder_layers=1, decoder_layers=1, heads=2)
+    tracemalloc.start()
+    tensors = read_marian_binary(student.model).tensors
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert tensors["Wemb"].values.nbytes == 1_024_000
+    assert peak < 600_000
 
 
 def test_dequantised_weights_are_those_that_were_quantised(tmp_path):

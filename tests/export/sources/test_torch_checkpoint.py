@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from io import BytesIO
@@ -87,6 +88,18 @@ def test_tied_weights_stay_one_array(read, save):
     arrays = read(save({"embedding": weight, "lm_head": weight, "other": weight[:1]}))
     assert arrays["embedding"] is arrays["lm_head"]
     assert arrays["other"].shape == (1, 3)
+
+
+def test_reading_an_archive_copies_no_weights(read):
+    written = BytesIO()
+    torch.save({"w": torch.zeros(1000, 2000)}, written)
+    data = written.getvalue()
+    tracemalloc.start()
+    arrays = read(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert arrays["w"].nbytes == 8_000_000
+    assert peak < 1 << 20
 
 
 def test_a_size_in_place_of_a_tuple_is_read(read):
