@@ -121,12 +121,17 @@ def write_report(report: Report, json_file: str | None, as_csv: bool, as_markdow
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; a pipe or a device is written to as it is.
 
     Raises:
         OutputError: The disk is full, or the file cannot be written or replaced.
     """
     try:
+        # Renaming onto /dev/null would replace the device, onto a link the link.
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
         descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8", newline="\n") as file:

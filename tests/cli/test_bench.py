@@ -7,15 +7,22 @@ import sys
 
 import pytest
 
+from edgekit.cli.bench import write_file
+from edgekit.errors import OutputError
 from edgekit.export import export
-
-SHORT = ["--limit", "10", "--rounds", "1"]
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory, embedded_int8):
     fp32 = tmp_path_factory.mktemp("bundles") / "marian-en-de-fp32"
     return [export("marian-en-de", "fp32", fp32, source="embedded"), embedded_int8]
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    path = tmp_path_factory.mktemp("testset") / "mine.tsv"
+    path.write_text("Good morning!\tGuten Morgen!\nTom is my friend.\tTom ist mein Freund.\n", encoding="utf-8")
+    return path
 
 
 def bench(*args, **env):
@@ -53,9 +60,7 @@ def test_default_model_is_exported_benched_and_reported(tmp_path):
     assert "exporting marian-en-de in int8" in done.stderr
 
 
-def test_bundles_given_are_measured_as_they_are(bundles, tmp_path):
-    mine = tmp_path / "mine.tsv"
-    mine.write_text("Good morning!\tGuten Morgen!\nTom is my friend.\tTom ist mein Freund.\n", encoding="utf-8")
+def test_bundles_given_are_measured_as_they_are(bundles, mine, tmp_path):
     report = tmp_path / "report.json"
     done = bench(*bundles[::-1], "--testset", mine, "--rounds", "1", "--json", report)
     assert done.returncode == 0, done.stderr
@@ -67,18 +72,18 @@ def test_bundles_given_are_measured_as_they_are(bundles, tmp_path):
     assert "exporting" not in done.stderr
     results = json.loads(report.read_text(encoding="utf-8"))["results"]
     assert [result["bundle"] for result in results] == ["marian-en-de-fp32", "marian-en-de-int8"]
-    assert set(os.listdir(tmp_path)) == {"mine.tsv", "report.json"}
+    assert os.listdir(tmp_path) == ["report.json"]
 
 
-def test_one_int8_bundle_has_no_loss_and_prints_csv(bundles):
-    done = bench(bundles[1], *SHORT, "--testset", "tatoeba", "--csv", "--threads", "2")
+def test_one_int8_bundle_has_no_loss_and_prints_csv(bundles, mine):
+    done = bench(bundles[1], "--rounds", "1", "--testset", mine, "--csv", "--threads", "2")
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert (row["precision"], row["chrf_loss"], row["threads"]) == ("int8", "", "2")
 
 
-def test_markdown(bundles):
-    done = bench(bundles[1], *SHORT, "--testset", "tatoeba", "--markdown")
-    assert done.stdout.startswith("**Quality: en-de, tatoeba, 10 sentences**\n\n|  | chrF |")
+def test_markdown(bundles, mine):
+    done = bench(bundles[1], "--rounds", "1", "--testset", mine, "--limit", "1", "--markdown")
+    assert done.stdout.startswith("**Quality: en-de, mine, 1 sentences**\n\n|  | chrF |")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +128,36 @@ def test_damaged_bundle_leaves_nothing_behind(bundles, tmp_path):
         (damaged / file.name).write_bytes(file.read_bytes())
     weights = damaged / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    done = bench(damaged, *SHORT, "--json", report)
+    done = bench(damaged, "--json", report)
     assert (done.returncode, done.stdout, report.exists()) == (1, "", False)
     assert "expected SHA-256" in done.stderr
+
+
+def test_report_replaces_a_file_whole_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("older and longer")
+    write_file(path, "grün\n")
+    assert path.read_bytes() == "grün\n".encode()
+    (tmp_path / "link.json").symlink_to(path)
+    write_file(tmp_path / "link.json", "newer\n")
+    assert path.read_text() == "newer\n"
+    assert sorted(os.listdir(tmp_path)) == ["link.json", "report.json"]
+
+
+def test_report_to_a_pipe_leaves_the_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(path, "report\n")
+        assert os.read(reader, 100) == b"report\n"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
+
+
+def test_report_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(
+        OutputError, match=r"report\.json: cannot be written: No such file or directory; nothing was kept"
+    ):
+        write_file(tmp_path / "absent" / "report.json", "{}")
