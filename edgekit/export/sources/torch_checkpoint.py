@@ -3,8 +3,8 @@
 In: a state dict that torch.save wrote, as a zip archive (torch 1.6 and later) or as the stream of older versions.
 Out: arrays by name, float16 and bfloat16 widened to float32; tensors that share a storage share memory. Refuses
 pickles that want more than tensors (see `pickled_tensors`), compressed or repeated archive entries, views that reach
-beyond their storage, and big-endian files. An archive's arrays are views of the
-memory-mapped file; the old stream does not align them, so they are copied unless they lie well by chance.
+beyond their storage, and big-endian files. An archive's arrays are views of the memory-mapped file; the old stream
+does not align them, so they are copied unless they lie well by chance.
 
 Layouts: pytorch/pytorch, torch/serialization.py (_save, _legacy_save), caffe2/serialize/inline_container.h.
 """
