@@ -5,7 +5,6 @@ checked, and float32 on request. Refuses zero points (edgekit's int8 weights are
 scales that are not positive and finite. Chooses no scales and rounds nothing: that is `edgekit.quantize`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +68,3 @@ class QuantizedTensor:
 
 Tensor = np.ndarray | QuantizedTensor
 """A weight: an array of floats or integers, or an int8 tensor with its scales."""
-
-Tensors = Mapping[str, Tensor]
-"""Weights by name."""
