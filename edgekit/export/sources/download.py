@@ -213,7 +213,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     result, error = outcome[0]
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _fetch_rest(url: str, part: _Part, max_bytes: int, size_bytes: int | None) -> None:

@@ -136,12 +136,12 @@ def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path
 
 def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
     """The directory of a whole snapshot in the cache, None if there is none."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        snapshot = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-    except _failures():
+    config = try_to_load_from_cache(repo_id, MARIAN_FILES["config"], revision=revision)
+    if not isinstance(config, str):
         return None
+    snapshot = Path(config).parent
     is_whole = all((snapshot / MARIAN_FILES[role]).is_file() for role in REQUIRED_ROLES)
     return snapshot if is_whole and any((snapshot / file).is_file() for file in WEIGHT_FILES) else None
 
