@@ -60,7 +60,7 @@ def cache_dir() -> Path:
         EdgekitError: There is no home directory to put it in.
     """
     if chosen := os.environ.get("EDGEKIT_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return Path(os.path.expanduser(chosen)).absolute()  # Path.expanduser raises on an unknown user
     try:
         if sys.platform == "win32":
             local = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")

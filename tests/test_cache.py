@@ -37,6 +37,8 @@ def test_edgekit_cache_moves_the_cache_and_a_relative_one_is_made_absolute(here,
     assert cache_dir() == here / "elsewhere"
     monkeypatch.setenv("EDGEKIT_CACHE", "~/elsewhere")
     assert cache_dir() == Path.home() / "elsewhere"
+    monkeypatch.setenv("EDGEKIT_CACHE", "~no-such-user/x")
+    assert cache_dir() == here / "~no-such-user" / "x"
 
 
 @pytest.mark.parametrize(
