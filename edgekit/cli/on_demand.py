@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from edgekit.bundle.files import MANIFEST_NAME
+from edgekit.bundle.read import open_bundle
 from edgekit.cache import PRECISIONS, bundle_dir, find_bundle
 from edgekit.cli.output import note, progress
 from edgekit.errors import ModelNotFoundError
@@ -27,13 +28,17 @@ def bundle_for(model: str, precision: str = "int8", notify: Callable[[str], None
     """
     if (Path(model) / MANIFEST_NAME).is_file() or model.endswith(tuple(f"-{name}" for name in PRECISIONS)):
         return find_bundle(model)
-    name = Path(re.sub(r"@[^/@]*$", "", model)).resolve().name
-    with contextlib.suppress(ModelNotFoundError):
-        return find_bundle(f"{name}-{precision}")
     from edgekit.export import export_checkpoint
     from edgekit.export.sources.resolve import resolve_checkpoint
 
+    # A recipe's name means one model; a directory's files may have changed since it was exported, and two repositories
+    # may share the last part of their names.
+    if "/" not in model and not Path(model).is_dir():
+        with contextlib.suppress(ModelNotFoundError):
+            return find_bundle(f"{model}-{precision}")
     checkpoint = resolve_checkpoint(model, notify=notify, progress=progress)
     target = bundle_dir(checkpoint.name, precision)
+    if (target / MANIFEST_NAME).is_file() and asdict(open_bundle(target).manifest.source) == checkpoint.source:
+        return target
     notify(f"exporting {model} in {precision} into the cache: {target}")
-    return export_checkpoint(checkpoint, precision, target)
+    return export_checkpoint(checkpoint, precision, target, force=True)
