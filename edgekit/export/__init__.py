@@ -1,8 +1,22 @@
-"""Checkpoint to bundle. Reading order: `pipeline`, `read_marian`, `read_bergamot`, `architectures`, `sources`.
+"""Checkpoint to bundle. Reading order: `pipeline`, `read_marian`, `read_bergamot`, `architectures`, `sources`, `tokenizer`.
 
-Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced.
+Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced. `pipeline` is
+imported at the first use of its names, since listing models needs `sources` and not the graph builder.
 """
 
-from edgekit.export.pipeline import export, export_checkpoint
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.export.pipeline import export, export_checkpoint
 
 __all__ = ["export", "export_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from edgekit.export import pipeline
+
+    return getattr(pipeline, name)
