@@ -1,4 +1,4 @@
-"""Checkpoint to bundle. Reading order: `pipeline`, `read_marian`, `read_bergamot`, `architectures`, `sources`, `tokenizer`.
+"""Checkpoint to bundle. Reading order: `pipeline`, `read_marian`, `read_bergamot`, `architectures`, `sources`.
 
 Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced. `pipeline` is
 imported at the first use of its names, since listing models needs `sources` and not the graph builder.
