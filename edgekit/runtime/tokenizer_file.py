@@ -132,7 +132,7 @@ def _read_vocab(vocab: dict[str, Any]) -> list[str]:
 
 
 def _distinct(pieces: list[Any]) -> list[str]:
-    if len(set(_texts("vocab", pieces))) != len(pieces) or not all(pieces):
+    if not pieces or len(set(_texts("vocab", pieces))) != len(pieces) or not all(pieces):
         raise ValueError("an empty vocab, or one with an empty piece or one piece twice")
     if max(map(len, pieces)) > MAX_PIECE_CHARACTERS:
         raise ValueError(f"a piece of more than {MAX_PIECE_CHARACTERS} characters")

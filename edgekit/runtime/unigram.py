@@ -28,6 +28,8 @@ UNKNOWN_PENALTY = 10.0
 _ROUNDING_OF_TWO_PATHS = 2.0**-22
 _CACHED_WORDS = 16384
 _CACHED_CHARACTERS = 64
+# So many characters tell well enough how long a piece that begins with them may be.
+_OPENING = 2
 _FLOAT32 = struct.Struct("<f")
 
 # Where no piece reaches from one word into the next, words can be segmented one at a time: pieces and words that
@@ -59,8 +61,8 @@ class Unigram:
         self._unknown = unk_id, _round_to_float32(min_score - UNKNOWN_PENALTY)
         self._longest: dict[str, int] = {}
         for piece in pieces:
-            if len(piece) > self._longest.get(piece[0], 0):
-                self._longest[piece[0]] = len(piece)
+            if len(piece) > self._longest.get(piece[:_OPENING], 1):
+                self._longest[piece[:_OPENING]] = len(piece)
         fits = (words for piece_shape, words in _WORD_SHAPES if all(map(piece_shape.fullmatch, pieces)))
         self._words = next(fits, _WHOLE_TEXT)
         self._remembered = lru_cache(_CACHED_WORDS)(self._segment_word)
@@ -78,12 +80,13 @@ class Unigram:
 
     def _matches(self, text: str, begin: int) -> list[tuple[int, int, float]]:
         """Returns end, id and score of every piece that may begin at `begin`; shorter ones come first."""
-        matches = []
-        longest = self._longest.get(text[begin], 0)
-        for end in range(begin + 1, min(begin + longest, len(text)) + 1):
+        single = self._pieces.get(text[begin])
+        matches = [(begin + 1, *single)] if single else []
+        longest = self._longest.get(text[begin : begin + _OPENING], 1)
+        for end in range(begin + 2, min(begin + longest, len(text)) + 1):
             if found := self._pieces.get(text[begin:end]):
                 matches.append((end, *found))
-        if not matches or matches[0][0] != begin + 1:
+        if not single:
             matches.append((begin + 1, *self._unknown))
         return matches
 

@@ -82,7 +82,7 @@ def read_sentencepiece(data: bytes, name: str = "SentencePiece model") -> Senten
         read_charsmap(model.normalizer_spec.precompiled_charsmap)
     except DecodeError:
         found = "bytes that are none or end too soon"
-    except ValueError as error:  # text that is not UTF-8 too
+    except ValueError as error:
         found = str(error)
     else:
         if unsupported := _find_unsupported(model, pieces):
@@ -100,6 +100,8 @@ def _parse(data: bytes) -> Any:
     for part in ("trainer_spec", "normalizer_spec"):
         if not model.HasField(part):
             raise ValueError(f"no {part}")
+    if not isinstance(model.trainer_spec.unk_surface, str):
+        raise ValueError("an unk_surface that is not UTF-8")
     return model
 
 
@@ -107,6 +109,9 @@ def _check_pieces(pieces: tuple[Piece, ...], byte_fallback: bool) -> None:
     if not 0 < len(pieces) <= MAX_PIECES:
         raise ValueError(f"{len(pieces)} pieces")
     texts = [piece.text for piece in pieces]
+    # protobuf's Python gives bytes where a proto2 string is not UTF-8.
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a piece that is not UTF-8")
     if len(set(texts)) != len(texts):
         raise ValueError(f"a piece twice, {Counter(texts).most_common(1)[0][0][:20]!r}")
     for piece in pieces:
