@@ -26,6 +26,9 @@ UNKNOWN_PENALTY = 10.0
 # Two paths of n additions each are apart by at most 2n roundings of half a unit in the last place, 2**-24 of the sum;
 # twice that leaves room for the rounding of this bound itself.
 _ROUNDING_OF_TWO_PATHS = 2.0**-22
+# A sum beyond this is subtracted from all that follows, so that long texts keep their precision;
+# sentencepiece 0.2.3 does this, older ones did not.
+_RESET = 100_000.0
 _CACHED_WORDS = 16384
 _CACHED_CHARACTERS = 64
 # So many characters tell well enough how long a piece that begins with them may be.
@@ -63,6 +66,7 @@ class Unigram:
         for piece in pieces:
             if len(piece) > self._longest.get(piece[:_OPENING], 1):
                 self._longest[piece[:_OPENING]] = len(piece)
+        self._reach = max(self._longest.values(), default=1) + 1
         fits = (words for piece_shape, words in _WORD_SHAPES if all(map(piece_shape.fullmatch, pieces)))
         self._words = next(fits, _WHOLE_TEXT)
         self._remembered = lru_cache(_CACHED_WORDS)(self._segment_word)
@@ -73,7 +77,7 @@ class Unigram:
             self._remembered(word) if len(word) <= _CACHED_CHARACTERS else self._segment_word(word)
             for word in self._words.findall(text)
         ]
-        rounding = _ROUNDING_OF_TWO_PATHS * sum(abs(word.score) for word in words)
+        rounding = _ROUNDING_OF_TWO_PATHS * min(sum(abs(word.score) for word in words), 2 * _RESET)
         if all(word.margin > rounding for word in words):
             return [piece for word in words for piece in word.pieces]
         return self._segment_in_float32(text)
@@ -109,6 +113,11 @@ class Unigram:
         best = [0.0] + [-inf] * size
         came_from = [(0, 0)] * (size + 1)
         for begin in range(size):
+            if abs(best[begin]) > _RESET:
+                reach = slice(begin, begin + self._reach)
+                best[reach] = [
+                    _round_to_float32(score - best[begin]) if score > -inf else score for score in best[reach]
+                ]
             for end, piece_id, score in self._matches(text, begin):
                 candidate = _round_to_float32(best[begin] + score)
                 if candidate > best[end]:

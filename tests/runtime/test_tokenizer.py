@@ -101,6 +101,14 @@ def test_equal_scores_are_decided_as_by_float32_wherever_the_word_stands(tmp_pat
     assert len({tuple(ours.encode("the " * n + "11111")[n:]) for n in range(12)}) == 2
 
 
+@pytest.mark.parametrize("joint", ["", " "])
+def test_ids_equal_sentencepiece_on_a_text_of_20000_words(pair, joint):
+    """Sums of that length lose digits: SentencePiece begins again at 0 below -100,000."""
+    ours, theirs = pair
+    text = joint.join(sentences("de") + ["!!!!!!!!", "111111", "WWWWWW"] * 100)
+    assert ours.encode(text) == theirs.encode(text)
+
+
 def test_names_of_control_and_byte_pieces_are_ordinary_text(pair):
     ours, theirs = pair
     reserved = {i for i in range(theirs.get_piece_size()) if theirs.is_control(i)}

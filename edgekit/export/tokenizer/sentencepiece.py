@@ -20,7 +20,8 @@ from edgekit.errors import SourceError, UnsupportedError
 from edgekit.runtime.charsmap import read_charsmap
 from edgekit.runtime.tokenizer_file import MAX_PIECE_CHARACTERS
 
-MAX_FILE_BYTES = 64 * 2**20
+# Twice the largest published ones, of 256,000 pieces. Each two bytes may be a message that takes protobuf 50.
+MAX_FILE_BYTES = 8 * 2**20
 MAX_PIECES = 1_000_000
 # sentencepiece_model.proto, ModelProto.SentencePiece.Type and TrainerSpec.ModelType.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -96,6 +97,8 @@ def _parse(data: bytes) -> Any:
         raise ValueError(f"{len(data)} bytes, more than {MAX_FILE_BYTES}")
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     model.ParseFromString(data)
+    if not 0 < len(model.pieces) <= MAX_PIECES:
+        raise ValueError(f"{len(model.pieces)} pieces")
     # Both follow the pieces: a file cut between two pieces still parses.
     for part in ("trainer_spec", "normalizer_spec"):
         if not model.HasField(part):
@@ -106,8 +109,6 @@ def _parse(data: bytes) -> Any:
 
 
 def _check_pieces(pieces: tuple[Piece, ...], byte_fallback: bool) -> None:
-    if not 0 < len(pieces) <= MAX_PIECES:
-        raise ValueError(f"{len(pieces)} pieces")
     texts = [piece.text for piece in pieces]
     # protobuf's Python gives bytes where a proto2 string is not UTF-8.
     if not all(isinstance(text, str) for text in texts):

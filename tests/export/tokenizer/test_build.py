@@ -24,6 +24,9 @@ from tests.export.tokenizer.spm_models import (
 )
 
 CONTROL, USER_DEFINED, BYTE = 3, 4, 6
+# sacremoses is recommended for a normaliser that no tokenising calls.
+pytestmark = pytest.mark.filterwarnings("ignore:Recommended:UserWarning")
+
 # Their names in a text are special tokens to MarianTokenizer, and text to edgekit.
 ORDINARY_ODD_TEXTS = [text for text in ODD_TEXTS if not any(name in text for name in ("</s>", "<unk>", "<pad>"))]
 
@@ -185,6 +188,16 @@ def test_a_model_cut_between_two_fields_is_refused():
         SourceError, match=r"^source.spm: expected a SentencePiece model, found no normalizer_spec; fetch it again$"
     ):
         build_marian_tokenizers(model.SerializeToString(), trained("unigram"), {"<unk>": 0})
+
+
+def test_a_file_too_large_to_be_a_model_is_refused_unread():
+    with pytest.raises(SourceError, match=r"found 8388609 bytes, more than 8388608; fetch it again$"):
+        build_tokenizer(b"\n" * (2**23 + 1))
+
+
+def test_millions_of_empty_pieces_are_refused_uncounted():
+    with pytest.raises(SourceError, match=r"found 4194304 pieces; fetch it again$"):
+        build_tokenizer(b"\n\0" * 2**22)
 
 
 def with_piece(text, score=0.0, kind=1):
