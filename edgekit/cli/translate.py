@@ -45,7 +45,8 @@ def command(model: str, texts: tuple[str, ...], precision: str, threads: int | N
             click.echo(translation)
         return
     failed = 0
-    for number, lines in _waiting_lines(sys.stdin.buffer):
+    # A stream of its own: at exit Python locks sys.stdin's, which the reading thread holds while it waits for a line.
+    for number, lines in _waiting_lines(open(sys.stdin.fileno(), "rb", closefd=False)):  # noqa: SIM115
         failed += _translate_lines(translator, lines, number, max_length)
     if failed:
         raise InputError(f"{failed} line{'s' if failed > 1 else ''} could not be translated and came out empty")

@@ -17,6 +17,12 @@ __all__ = ["export", "export_checkpoint"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from edgekit.export import pipeline
+    try:
+        from edgekit.export import pipeline
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("edgekit"):
+            raise
+        from edgekit.errors import MissingExtraError
 
+        raise MissingExtraError(f'exporting needs {error.name}; pip install "edgekit[export]" brings it') from None
     return getattr(pipeline, name)
