@@ -27,9 +27,11 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
         SourceError: a file is damaged, or the files don't fit each other.
     """
     files = checkpoint.files
-    options = read_json(files["config"], "config.json")
-    if "generation_config" in files:
-        options |= read_json(files["generation_config"], "generation_config.json")
+    generation = files.get("generation_config")
+    options = marian.merge_options(
+        read_json(files["config"], "config.json"),
+        None if generation is None else read_json(generation, "generation_config.json"),
+    )
     config = marian.read_config(options)
     read = read_safetensors if ".safetensors" in files["weights"].name else read_torch_checkpoint
     weights = marian.map_weights(config, read(files["weights"]), options)
@@ -51,16 +53,19 @@ def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict
     """Token ids and limits; transformers counts the start token and a forced EOS in ``max_length``."""
     names = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
     ids: dict[str, Any] = {name: options.get(name) for name in names}
-    wrong = [f"{k}={v!r}" for k, v in ids.items() if not isinstance(v, int) or not 0 <= v < config.target_vocab_size]
+    wrong = [f"{k}={v!r}" for k, v in ids.items() if type(v) is not int or not 0 <= v < config.target_vocab_size]
     if wrong:
         raise SourceError(f"config.json: expected ids within the vocabulary, found {', '.join(wrong)}")
-    longest = min(int(options.get("max_length") or config.max_position_embeddings), config.max_position_embeddings)
+    longest = options.get("max_length") or config.max_position_embeddings
+    if type(longest) is not int or longest < 1:
+        raise SourceError(f"config.json: expected a whole number above 0 for max_length, found {longest!r}")
+    outside = 1 if options.get("forced_eos_token_id") is None else 2
     return Generation(
         start_token_id=ids["decoder_start_token_id"],
         eos_token_id=ids["eos_token_id"],
         pad_token_id=ids["pad_token_id"],
         unk_token_id=vocab.get("<unk>"),
         max_source_tokens=config.max_position_embeddings,
-        max_length=max(1, longest - 2),
+        max_length=max(1, min(longest, config.max_position_embeddings) - outside),
         max_length_factor=MAX_LENGTH_FACTOR,
     )

@@ -21,8 +21,11 @@ LAYER_NORM_EPSILON = 1e-5  # torch.nn.LayerNorm's default, which modeling_marian
 SUPPRESSED = np.float32(-1e9)  # a logit that greedy search can't choose, and that stays finite in sums
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
 
-# Options that change the network or the search, and the only values implemented.
-REQUIRED: dict[str, tuple[Any, ...]] = {
+# A configuration is a few numbers: more than this is no model but an attempt to fill the memory.
+MOST_POSITIONS = 1 << 14
+
+# Options that change the network, and the only values implemented.
+NETWORK_OPTIONS: dict[str, tuple[Any, ...]] = {
     "model_type": ("marian",),
     "is_encoder_decoder": (True,),
     "activation_function": tuple(ACTIVATIONS),
@@ -35,7 +38,12 @@ REQUIRED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "is_decoder": (False,),
     "cross_attention_hidden_size": (None,),
+    "tie_encoder_decoder": (False,),
+    "pruned_heads": ({}, None),
     "quantization_config": (None,),
+}
+# The same for options that change what greedy search finds.
+SEARCH_OPTIONS: dict[str, tuple[Any, ...]] = {
     "no_repeat_ngram_size": (0, None),
     "encoder_no_repeat_ngram_size": (0, None),
     "repetition_penalty": (1, None),
@@ -45,7 +53,10 @@ REQUIRED: dict[str, tuple[Any, ...]] = {
     "forced_bos_token_id": (None,),
     "suppress_tokens": (None, []),
     "begin_suppress_tokens": (None, []),
-    "sequence_bias": (None, {}),
+    "sequence_bias": (None, {}, []),
+    "exponential_decay_length_penalty": (None,),
+    "guidance_scale": (None, 1),
+    "watermarking_config": (None,),
     "do_sample": (False, None),
 }
 
@@ -73,29 +84,50 @@ SHARED_NAMES = (
 )
 
 
+def merge_options(config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options of config.json and generation_config.json; with the latter, the former says nothing about search.
+
+    transformers' PreTrainedModel.from_pretrained and GenerationMixin do the same; only token ids are taken from either.
+    """
+    if generation is None:
+        return dict(config)
+    search = {*SEARCH_OPTIONS, "bad_words_ids", "forced_eos_token_id", "max_length"}
+    return {name: value for name, value in config.items() if name not in search} | dict(generation)
+
+
 def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
-    """The configuration that config.json (with generation_config.json laid over it) declares.
+    """The configuration that `merge_options` gives.
 
     Raises:
         UnsupportedError: unsupported values, all in one message.
-        SourceError: a size is missing or no whole number.
+        SourceError: a size is missing, no whole number above 0, or beyond any model's.
     """
     check_options(options)
-    try:
-        source_vocab = int(options["vocab_size"])
-        sizes: dict[str, Any] = {name: int(options[name]) for name in _SIZES}
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"config.json lacks a usable option: {error}; is this a MarianMT checkpoint?") from None
+    sizes: dict[str, Any] = {name: options.get(name) for name in _SIZES}
+    vocabularies: dict[str, Any] = {"vocab_size": options.get("vocab_size")}
+    if options.get("decoder_vocab_size"):
+        vocabularies["decoder_vocab_size"] = options["decoder_vocab_size"]
+    wrong = [f"{k}={v!r}" for k, v in (sizes | vocabularies).items() if type(v) is not int or v < 1]
+    if not wrong and sizes["max_position_embeddings"] > MOST_POSITIONS:
+        wrong = [f"max_position_embeddings={sizes['max_position_embeddings']} (expected at most {MOST_POSITIONS})"]
+    if wrong:
+        raise SourceError(
+            f"config.json: expected a whole number above 0 for each size, found {', '.join(wrong)}; "
+            "is this a MarianMT checkpoint?"
+        )
+    source_vocab = vocabularies["vocab_size"]
+    shared = bool(options.get("share_encoder_decoder_embeddings", True))
     return Seq2SeqConfig(
         **sizes,
         model_type="marian",
         activation_function=ACTIVATIONS[options.get("activation_function", "gelu")],
         decoder_cell="self_attention",
         source_vocab_size=source_vocab,
-        target_vocab_size=int(options.get("decoder_vocab_size") or source_vocab),
+        # A model with shared embeddings ignores decoder_vocab_size.
+        target_vocab_size=source_vocab if shared else vocabularies.get("decoder_vocab_size", source_vocab),
         embed_scale=math.sqrt(sizes["d_model"]) if options.get("scale_embedding", False) else 1.0,
         layer_norm_epsilon=LAYER_NORM_EPSILON,
-        shared_embeddings=bool(options.get("share_encoder_decoder_embeddings", True)),
+        shared_embeddings=shared,
         tied_output=bool(options.get("tie_word_embeddings", True)),
     )
 
@@ -116,7 +148,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     """Raises `UnsupportedError` naming every option whose value is not implemented."""
     wrong = [
         f"{name}={options[name]!r} (expected {' or '.join(map(repr, allowed))})"
-        for name, allowed in REQUIRED.items()
+        for name, allowed in (NETWORK_OPTIONS | SEARCH_OPTIONS).items()
         if name in options and options[name] not in allowed
     ]
     bad_words = options.get("bad_words_ids") or []
@@ -132,13 +164,13 @@ def map_weights(
     """Canonical weights; raises `SourceError` listing every tensor that is missing, misshapen or left over."""
     reader = _Tensors(tensors)
     weights: dict[str, Tensor] = _embeddings(reader, config)
-    weights["output.bias"] = _output_bias(reader, config, options)
-    weights["positions.weight"] = _positions(reader, config)
+    bias = reader.take_stored("final_logits_bias", (1, config.target_vocab_size))
+    positions = _positions(reader, config)
     for side, layers, linears, norms in (
         ("encoder", config.encoder_layers, ENCODER_LAYER, ENCODER_NORMS),
         ("decoder", config.decoder_layers, DECODER_LAYER, DECODER_NORMS),
     ):
-        for layer in range(layers):
+        for layer in range(min(layers, len(tensors))):  # beyond that, some are missing already
             ours, theirs = f"{side}.layers.{layer}", f"model.{side}.layers.{layer}"
             for name, parts in linears.items():
                 shape = _linear_shape(config, side, name)
@@ -147,6 +179,8 @@ def map_weights(
                 for kind in ("weight", "bias"):
                     weights[f"{ours}.{name}.{kind}"] = reader.take(f"{theirs}.{part}.{kind}", (config.d_model,))
     reader.check()
+    weights["positions.weight"] = sinusoids(*_positions_shape(config)) if positions is None else positions
+    weights["output.bias"] = _output_bias(bias, config.target_vocab_size, options)
     return weights
 
 
@@ -175,33 +209,33 @@ def _embeddings(reader: _Tensors, config: Seq2SeqConfig) -> dict[str, Tensor]:
     return weights
 
 
-def _output_bias(reader: _Tensors, config: Seq2SeqConfig, options: Mapping[str, Any]) -> np.ndarray:
-    """``final_logits_bias`` with the ids that generation forbids (``bad_words_ids``) made impossible."""
-    size = config.target_vocab_size
-    bias = np.zeros(size, np.float32)
-    if reader.has("final_logits_bias"):
-        bias = reader.take("final_logits_bias", (1, size)).reshape(-1).copy()
+def _output_bias(stored: np.ndarray | None, size: int, options: Mapping[str, Any]) -> np.ndarray:
+    """``final_logits_bias``, or zeros, with the ids that generation forbids (``bad_words_ids``) made impossible."""
+    bias = np.zeros(size, np.float32) if stored is None else stored.reshape(-1).copy()
     forbidden = [word[0] for word in options.get("bad_words_ids") or []]
-    outside = [i for i in forbidden if not isinstance(i, int) or not 0 <= i < size]
+    outside = [i for i in forbidden if type(i) is not int or not 0 <= i < size]
     if outside:
         raise SourceError(f"bad_words_ids names ids {outside} outside the vocabulary of {size}")
-    bias[forbidden] = SUPPRESSED
+    # transformers' NoBadWordsLogitsProcessor never forbids the end.
+    bias[[i for i in forbidden if i != options.get("eos_token_id")]] = SUPPRESSED
     return bias
 
 
-def _positions(reader: _Tensors, config: Seq2SeqConfig) -> np.ndarray:
-    """The position table ``float32 [positions, d_model]``: the checkpoint's, where it has one, else the formula."""
-    shape = (config.max_position_embeddings, config.d_model)
-    stored = [
-        reader.take(name, shape)
-        for name in ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
-        if reader.has(name)
-    ]
-    if len(stored) == 2 and not np.array_equal(stored[0], stored[1]):
+def _positions_shape(config: Seq2SeqConfig) -> tuple[int, int]:
+    return config.max_position_embeddings, config.d_model
+
+
+def _positions(reader: _Tensors, config: Seq2SeqConfig) -> np.ndarray | None:
+    """The checkpoint's position table ``float32 [positions, d_model]``, which older ones have; None for the formula."""
+    shape = _positions_shape(config)
+    encoder, decoder = (
+        reader.take_stored(f"model.{side}.embed_positions.weight", shape) for side in ("encoder", "decoder")
+    )
+    if encoder is not None and decoder is not None and not np.array_equal(encoder, decoder):
         raise UnsupportedError(
             "the encoder's and decoder's embed_positions differ: only sinusoidal positions are supported"
         )
-    return stored[0] if stored else sinusoids(*shape)
+    return decoder if encoder is None else encoder
 
 
 def sinusoids(positions: int, d_model: int) -> np.ndarray:
@@ -221,16 +255,12 @@ class _Tensors:
         self._left = set(tensors)
         self._problems: list[str] = []
 
-    def has(self, name: str) -> bool:
-        """Whether the checkpoint has the tensor."""
-        return name in self._tensors
-
     def drop(self, *names: str) -> None:
         """Leaves tensors out on purpose."""
         self._left.difference_update(names)
 
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The tensor in float32."""
+        """The tensor in float32; an empty one where it doesn't fit: its size would be config.json's word alone."""
         self.drop(name)
         tensor = self._tensors.get(name)
         if tensor is None:
@@ -241,19 +271,26 @@ class _Tensors:
             self._problems.append(f"{name} holds values that are not finite")
         else:
             return np.asarray(tensor, np.float32)
-        return np.zeros(shape, np.float32)
+        return np.zeros([0] * len(shape), np.float32)
+
+    def take_stored(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The tensor as `take` gives it; None where the checkpoint has none, which is no problem."""
+        return self.take(name, shape) if name in self._tensors else None
 
     def take_any(self, names: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
         """The tensor under the first of its names that the checkpoint has; the others are the same tensor."""
-        present = [name for name in names if self.has(name)]
+        present = [name for name in names if name in self._tensors]
         self.drop(*names)
         return self.take(present[0] if present else names[0], shape)
 
     def linear(self, ours: str, parts: list[str], shape: tuple[int, int]) -> dict[str, Tensor]:
         """Linear layers side by side: ``weight [in, sum of out]`` (torch stores [out, in]), ``bias [sum of out]``."""
-        weight = np.concatenate([self.take(f"{part}.weight", shape) for part in parts])
-        bias = np.concatenate([self.take(f"{part}.bias", shape[:1]) for part in parts])
-        return {f"{ours}.weight": np.ascontiguousarray(weight.T), f"{ours}.bias": bias}
+        weights = [self.take(f"{part}.weight", shape) for part in parts]
+        biases = [self.take(f"{part}.bias", shape[:1]) for part in parts]
+        if self._problems:
+            return {}
+        weight = np.ascontiguousarray(np.concatenate(weights).T)
+        return {f"{ours}.weight": weight, f"{ours}.bias": np.concatenate(biases)}
 
     def check(self) -> None:
         """Raises `SourceError` when anything was wrong."""
