@@ -7,6 +7,7 @@ stay in onnxruntime between steps; only the chosen ids come back. Rows that have
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -86,7 +87,7 @@ class _Batch:
         pad_id = generation.eos_token_id if generation.pad_token_id is None else generation.pad_token_id
         ids, mask = pad(rows, pad_id)
         feeds = {"input_ids": ids, "attention_mask": mask}
-        self._shared: dict[str, NDArray[np.int64]] = {}
+        self._shared: dict[str, NDArray[Any]] = {}
         if search._shortlist is not None:
             shortlist, bias = search._shortlist.for_batch(rows)
             feeds |= {"shortlist": shortlist, "shortlist_bias": bias}
@@ -97,23 +98,29 @@ class _Batch:
         self._constants = {state.past: outputs[state.past] for state in search._constants}
         initial = {state.past: initial_value(state, len(rows)) for state in search._carried}
         self._carried = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in initial.items()}
-        self._mask = mask
-        self._ids = np.full(len(rows), generation.start_token_id, np.int64)
+        self._arrays: dict[str, NDArray[Any]] = {
+            "input_ids": np.full(len(rows), generation.start_token_id, np.int64),
+            "positions": np.zeros(len(rows), np.int64),
+            "attention_mask": mask,
+        }
         self._bind()
 
     def _bind(self) -> None:
-        """Binds what stays the same from step to step, until rows are dropped."""
+        """Binds what stays in place from step to step, until rows are dropped.
+
+        onnxruntime reads an array's memory where it is, so every bound array is kept alive here.
+        """
         self._binding = self._search._decoder.io_binding()
         for name, value in self._constants.items():
             self._binding.bind_ortvalue_input(name, value)
-        for name, array in ({"attention_mask": self._mask} | self._shared).items():
-            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        self._bound = {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in (self._arrays | self._shared).items()}
+        for name, value in self._bound.items():
+            self._binding.bind_ortvalue_input(name, value)
 
     def step(self, position: int) -> NDArray[np.int64]:
         """Runs the decoder once: the ids that follow, ``int64 [rows]``."""
         binding = self._binding
-        binding.bind_cpu_input("input_ids", self._ids)
-        binding.bind_cpu_input("positions", np.full(len(self._ids), position, np.int64))
+        self._arrays["positions"][:] = position
         for name, value in self._carried.items():
             binding.bind_ortvalue_input(name, value)
         binding.bind_output("next_ids")
@@ -122,8 +129,8 @@ class _Batch:
         self._search._decoder.run_with_iobinding(binding)
         next_ids, *presents = binding.get_outputs()
         self._carried = {state.past: present for state, present in zip(self._search._carried, presents, strict=True)}
-        self._ids = next_ids.numpy()
-        return self._ids
+        self._arrays["input_ids"][:] = next_ids.numpy()
+        return self._arrays["input_ids"]
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keeps only these rows of the batch."""
@@ -132,7 +139,7 @@ class _Batch:
             for name, value in tensors.items():
                 if (axis := axes[name]) is not None:
                     tensors[name] = ort.OrtValue.ortvalue_from_numpy(np.take(value.numpy(), rows, axis))
-        self._mask, self._ids = self._mask[rows], self._ids[rows]
+        self._arrays = {name: array[rows] for name, array in self._arrays.items()}
         self._bind()
 
 
