@@ -29,6 +29,9 @@ MAX_POSITIONS = int(MAX_SOURCE_TOKENS * MAX_LENGTH_FACTOR)
 LAYER_NORM_EPSILON = 1e-6  # marian-dev src/graph/expression_operators.h, layerNorm's default
 SUPPRESSED = np.float32(-1e9)  # a logit that greedy search can't choose, and that stays finite in sums
 
+SIZES = ("dim-emb", "transformer-heads", "transformer-dim-ffn", "enc-depth", "dec-depth")
+MIN_WIDTH = 4  # the positions' sines and cosines, two of each
+
 # What an option must be; these are the only networks the graphs implement.
 REQUIRED: dict[str, tuple[Any, ...]] = {
     "type": ("transformer",),
@@ -67,7 +70,7 @@ def read_config(options: Mapping[str, Any], tensors: Mapping[str, Tensor], *, sh
 
     Raises:
         UnsupportedError: options with other values than `REQUIRED`, all in one message.
-        SourceError: an option or the embedding is missing.
+        SourceError: a size is missing or none, or the embedding is missing.
     """
     wrong = [
         f"{name}={options[name]!r} (expected {' or '.join(map(repr, allowed))})"
@@ -76,12 +79,18 @@ def read_config(options: Mapping[str, Any], tensors: Mapping[str, Tensor], *, sh
     ]
     if wrong:
         raise UnsupportedError(f"this Marian model is not a Bergamot student: {'; '.join(wrong)}")
-    try:
-        d_model, heads = int(options["dim-emb"]), int(options["transformer-heads"])
-        ffn = int(options["transformer-dim-ffn"])
-        layers = int(options["enc-depth"]), int(options["dec-depth"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"special:model.yml lacks a usable option: {error}; is the model file complete?") from None
+    sizes = {name: options.get(name) for name in SIZES}
+    unusable = [f"{name}={size!r}" for name, size in sizes.items() if type(size) is not int or size < 1]
+    if unusable:
+        raise SourceError(
+            f"special:model.yml: expected a whole number above 0 for each size, found {', '.join(unusable)}; "
+            "is the model file complete?"
+        )
+    d_model, heads, ffn, *layers = (int(options[name]) for name in SIZES)
+    if d_model % 2 or d_model < MIN_WIDTH:
+        raise UnsupportedError(
+            f"this Marian model is not a Bergamot student: dim-emb={d_model} (expected 4, 6, 8, ...)"
+        )
     shared = "Wemb" in tensors
     source, target = ("Wemb", "Wemb") if shared else ("encoder_Wemb", "decoder_Wemb")
     missing = [name for name in (source, target) if name not in tensors]
@@ -115,21 +124,24 @@ def map_weights(config: Seq2SeqConfig, tensors: Mapping[str, Tensor]) -> dict[st
     source = "Wemb" if config.shared_embeddings else "encoder_Wemb"
     target = "Wemb" if config.shared_embeddings else "decoder_Wemb"
     reader = _Items(tensors)
-    weights: dict[str, Tensor] = {"positions.weight": sinusoids(config.max_position_embeddings, config.d_model)}
+    weights: dict[str, Tensor] = {}
     embedding = reader.matrix((source,), (config.source_vocab_size - int(config.shared_embeddings), config.d_model))
     weights["source_embedding.weight"] = _with_zero_row(embedding) if config.shared_embeddings else embedding
     if not config.shared_embeddings:
         shape = (config.target_vocab_size - 1, config.d_model)
         weights["target_embedding.weight"] = _with_zero_row(reader.matrix((target,), shape))
-    weights["output.bias"] = _output_bias(reader.vector(("decoder_ff_logit_out_b",), config.target_vocab_size - 1))
+    bias = reader.vector(("decoder_ff_logit_out_b",), config.target_vocab_size - 1)
     alpha = reader.alpha((target,))
     if alpha is not None:
         weights["output.activation_scale"] = alpha
-    for layer in range(config.encoder_layers):
+    # Beyond as many layers as there are items, some are missing already.
+    for layer in range(min(config.encoder_layers, len(tensors))):
         weights |= _encoder_layer(reader, config, layer)
-    for layer in range(config.decoder_layers):
+    for layer in range(min(config.decoder_layers, len(tensors))):
         weights |= _decoder_layer(reader, config, layer)
     reader.check()
+    weights["output.bias"] = _output_bias(bias)
+    weights["positions.weight"] = sinusoids(config.max_position_embeddings, config.d_model)
     return weights
 
 
@@ -212,22 +224,25 @@ def _output_bias(bias: np.ndarray) -> np.ndarray:
 
 
 class _Items:
-    """Reads the binary's items by name, joins those that share an input, and remembers what is wrong."""
+    """Takes the binary's items by name, joins those that share an input, and remembers what is wrong."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
+        # Activation scales are optional, and none_QuantMultA repeats the output layer's.
+        self._left = {name for name in tensors if not name.endswith("_QuantMultA")}
         self._problems: list[str] = []
 
     def check(self) -> None:
-        """Raises `SourceError` when anything was missing or misshapen."""
-        if self._problems:
-            listed = "; ".join(self._problems[:6]) + ("; ..." if len(self._problems) > 6 else "")
+        """Raises `SourceError` when anything was missing, misshapen or left over."""
+        problems = self._problems + [f"{name} belongs to no layer of a student" for name in sorted(self._left)]
+        if problems:
+            listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")
             raise SourceError(f"the Marian model's tensors don't fit its options: {listed}")
 
     def matrix(self, names: tuple[str, ...], shape: tuple[int, int]) -> Tensor:
         """The items side by side, ``[in, sum of out]``; one scale a column where several scales meet."""
         parts = [self._item(name, shape) for name in names]
-        if len(parts) == 1:
+        if len(parts) == 1 or self._problems:
             return parts[0]
         if all(isinstance(part, QuantizedTensor) for part in parts):
             values = np.concatenate([part.values for part in parts], axis=1)
@@ -237,17 +252,21 @@ class _Items:
 
     def vector(self, names: tuple[str, ...], size: int) -> np.ndarray:
         """The items end to end, ``float32 [size * len(names)]``."""
-        parts = [np.asarray(self._item(name, (1, size))).reshape(-1) for name in names]
-        return np.concatenate(parts).astype(np.float32)
+        parts = [self._item(name, (1, size)) for name in names]
+        quantized = [name for name, part in zip(names, parts, strict=True) if isinstance(part, QuantizedTensor)]
+        self._problems += [f"{name} is int8, expected float32" for name in quantized]
+        return np.concatenate([np.reshape(part, -1) for part in parts if isinstance(part, np.ndarray)] or [np.zeros(0)])
 
     def alpha(self, names: tuple[str, ...]) -> np.ndarray | None:
         """The step of the products' quantised input, 1 / QuantMultA; the widest where several were calibrated."""
         alphas = [self._tensors.get(f"{name}_QuantMultA") for name in names]
         if any(alpha is None for alpha in alphas):
             return None
-        return np.array(1 / min(float(np.asarray(alpha).reshape(())) for alpha in alphas), np.float32)
+        return np.array(1 / min(float(np.asarray(alpha)) for alpha in alphas), np.float32)
 
     def _item(self, name: str, shape: tuple[int, int]) -> Any:
+        """The item; an empty one where it doesn't fit, since its size would be the options' word alone."""
+        self._left.discard(name)
         tensor = self._tensors.get(name)
         if tensor is None:
             self._problems.append(f"{name} is missing")
@@ -255,4 +274,4 @@ class _Items:
             self._problems.append(f"{name} is {list(tensor.shape)}, expected {list(shape)}")
         else:
             return tensor
-        return np.zeros(shape, np.float32)
+        return np.zeros((0, 0), np.float32)
