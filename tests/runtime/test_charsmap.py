@@ -56,7 +56,7 @@ def test_real_and_odd_texts_are_as_in_sentencepiece(rules):
 
 def test_the_longest_rule_wins_and_is_applied_once(tmp_path):
     """Rules of one's own, two characters of ASCII among them: no character that begins one counts as plain."""
-    rules = {"-": "+", "--": "—", "---": "=", "ab": "ba", "b": "", "é": "e", "e\u0301x": "y"}
+    rules = {"-": "+", "--": "—", "---": "=", "ab": "ba", "b": "", "xy": "z", "é": "e", "e\u0301x": "y"}
     table = tmp_path / "rules.tsv"
     hexadecimal = {" ".join(f"{ord(c):x}" for c in k): " ".join(f"{ord(c):x}" for c in v) for k, v in rules.items()}
     table.write_text("".join(f"{key}\t{value}\n" for key, value in hexadecimal.items()))
@@ -73,6 +73,7 @@ def test_the_longest_rule_wins_and_is_applied_once(tmp_path):
     charsmap = Charsmap(parse(out.getvalue()).normalizer_spec.precompiled_charsmap)
     assert charsmap.apply("- -- --- ---- -----") == "+ — = =+ =—"
     assert charsmap.apply("abab b cab") == "baba  cba"
+    assert charsmap.apply("x y xy") == "x y z"
     assert charsmap.apply("é e\u0301 e\u0301x e\u0301xx") == "e e\u0301 y yx"
 
 

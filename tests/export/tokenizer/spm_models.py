@@ -31,7 +31,7 @@ TRAINED = {
         "allow_whitespace_only_pieces": True,
     },
     "unigram-over-spaces": {"split_by_whitespace": False},
-    "bpe": {"model_type": "bpe", "normalization_rule_name": "nfkc"},
+    "bpe": {"model_type": "bpe", "normalization_rule_name": "nfkc", "remove_extra_whitespaces": False},
     "bpe-bytes": {
         "model_type": "bpe",
         "byte_fallback": True,

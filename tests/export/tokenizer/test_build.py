@@ -148,6 +148,22 @@ def test_user_text_reaches_no_control_piece_of_marian(embedded):
         assert not control & set(embedded[1].encode(text))
 
 
+def test_a_control_piece_of_unknown_characters_is_unknown_text(tmp_path):
+    """A run of unknown characters is looked up in vocab.json, but not as a control piece or a language code."""
+
+    def drop(model):
+        kept = [piece for piece in model.pieces if piece.type != 1 or not set("</s>d") & set(piece.piece)]
+        del model.pieces[:]
+        model.pieces.extend(kept)
+
+    spm = changed(trained("unigram"), drop)
+    vocab = numbered(["</s>", "<unk>", *normal_pieces(spm), ">>d<<", "<d>", "<pad>"])
+    source = load(build_marian_tokenizers(spm, spm, vocab)[0], tmp_path / "t.json")
+    assert source.encode("a </s>")[-2:] == [vocab["▁"], vocab["<unk>"]]
+    assert source.encode("a >>d<<")[-1] == vocab["<unk>"]
+    assert source.encode("a <d>")[-1] == vocab["<d>"]
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_tokenizers_library_reads_the_file_too(name):
     """As it is, without edgekit's runtime: real text, and no way to a control piece."""
