@@ -29,3 +29,11 @@ def embedded_int8(tmp_path_factory):
     from edgekit.export import export
 
     return export("marian-en-de", "int8", tmp_path_factory.mktemp("bundles") / "marian-en-de-int8", "embedded")
+
+
+@pytest.fixture(scope="session")
+def embedded_fp32(tmp_path_factory):
+    """The same as an fp32 bundle; not to be changed."""
+    from edgekit.export import export
+
+    return export("marian-en-de", "fp32", tmp_path_factory.mktemp("bundles") / "marian-en-de-fp32", "embedded")
