@@ -60,9 +60,11 @@ def test_ids_and_decoded_text_equal_sentencepiece_on_2000_real_sentences(pair, l
     assert [ours.decode(ids) for ids in expected] == theirs.decode(expected)
 
 
-def test_ids_equal_sentencepiece_on_odd_texts(pair):
+def test_ids_and_decoded_text_equal_sentencepiece_on_odd_texts(pair):
     ours, theirs = pair
-    assert [ours.encode(text) for text in ODD_TEXTS] == theirs.encode(ODD_TEXTS)
+    expected = theirs.encode(ODD_TEXTS)
+    assert [ours.encode(text) for text in ODD_TEXTS] == expected
+    assert [ours.decode(ids) for ids in expected] == theirs.decode(expected)
 
 
 # Code points that rules, graphemes and white space are made of, and what the models hold as symbols and control pieces.
@@ -115,6 +117,14 @@ def test_names_of_control_and_byte_pieces_are_ordinary_text(pair):
     assert reserved
     names = [theirs.id_to_piece(index) for index in sorted(reserved)]
     assert not reserved & set(ours.encode("".join(names)) + ours.encode(" ".join(names)))
+
+
+def test_a_piece_with_a_space_is_never_found_but_decodes(tmp_path):
+    """White space is ▁ in normalised text."""
+    spm = changed(trained("unigram"), lambda model: model.pieces.add(piece=" a", score=-1.0, type=1))
+    ours, theirs = both(spm, tmp_path)
+    assert ours.encode("b a") == theirs.encode("b a")
+    assert ours.decode([700, 700]) == theirs.decode([700, 700]) == " a a"
 
 
 def test_byte_fallback_decodes_what_it_encodes(tmp_path):
