@@ -7,18 +7,16 @@ from pathlib import Path
 import onnxruntime as ort
 
 from edgekit.errors import BundleError, InputError
+from edgekit.runtime.saturation import products_saturate
 
 # One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates, and on a
 # machine with any other load the waiting threads cost tenfold (benchmarks/threads).
 DEFAULT_THREADS = 1
 
-SESSION_CONFIG = {
-    # On x86 without VNNI a sum of two u8 x s8 products saturates at 16 bits. onnxruntime finds out at load whether this
-    # CPU is one of those, and then makes the weights unsigned, whose kernels don't saturate (avx2_weight_s8_to_u8.cc).
-    "session.x64quantprecision": "1",
-    # Folds DequantizeLinear of a constant at load: an int8 weight used in float is dequantised once, not each run.
-    "session.disable_quant_qdq": "1",
-}
+# Folds DequantizeLinear of a constant at load: an int8 weight used in float is dequantised once, not each run.
+FOLD_DEQUANTIZATION = "session.disable_quant_qdq"
+# Makes constant int8 weights unsigned, whose kernels don't saturate on x86 without VNNI (avx2_weight_s8_to_u8.cc).
+UNSIGNED_WEIGHTS = "session.x64quantprecision"
 
 
 def create_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
@@ -38,8 +36,9 @@ def create_session(path: Path, threads: int | None = None) -> ort.InferenceSessi
     options.intra_op_num_threads = threads or DEFAULT_THREADS
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    for key, value in SESSION_CONFIG.items():
-        options.add_session_config_entry(key, value)
+    options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")
+    if products_saturate():
+        options.add_session_config_entry(UNSIGNED_WEIGHTS, "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
