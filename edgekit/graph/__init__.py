@@ -2,6 +2,7 @@
 
 Reading order: `config` (what an encoder-decoder is), `tensors` (a weight, float or quantised), `weights_file` (each
 weight once on disk), `emitter` (one method per building block), `encoder` and `decoder` (the two graphs), `seq2seq`
-(both, written into a bundle's directory). Departs from a layout with the graphs inside `edgekit.export`: export and
-quantize both build graphs, and neither imports the other's stage for it.
+(both, written into a bundle's directory), `reference` and `check` (the same network in numpy, compared with the
+graphs), `weight_shapes` (whether a bundle's weights fit its architecture). Departs from a layout with the graphs inside
+`edgekit.export`: export and quantize both build graphs, and neither imports the other's stage for it.
 """

@@ -45,10 +45,10 @@ def save_weights(directory: Path, weights: Weights) -> dict[str, StoredTensor]:
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in weights.items():
         if isinstance(tensor, QuantizedTensor):
-            arrays[name] = np.ascontiguousarray(tensor.values)
-            arrays[name + SCALE_SUFFIX] = np.ascontiguousarray(tensor.scale, dtype=np.float32)
+            arrays[name] = np.asarray(tensor.values, order="C")
+            arrays[name + SCALE_SUFFIX] = np.asarray(tensor.scale, np.float32, order="C")
         else:
-            arrays[name] = np.ascontiguousarray(tensor, dtype=np.float32)
+            arrays[name] = np.asarray(tensor, np.float32, order="C")
     save_file(arrays, directory / WEIGHTS_FILE)
     return stored_tensors(directory)
 

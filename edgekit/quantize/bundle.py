@@ -14,6 +14,7 @@ from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.seq2seq import DECODER_FILE, ENCODER_FILE, channel_axis, write_graphs
 from edgekit.graph.tensors import Tensor
+from edgekit.graph.weight_shapes import check_shapes
 from edgekit.graph.weights_file import WEIGHTS_FILE, load_weights
 from edgekit.quantize.weights import quantize_weights
 
@@ -51,7 +52,9 @@ def quantize_bundle(source: Path, precision: str = "int8", output: Path | None =
 def _write(directory: Path, bundle: Bundle, precision: str) -> Manifest:
     manifest = bundle.manifest
     config = Seq2SeqConfig.from_dict(manifest.architecture)
-    weights = quantize_weights(_read_weights(bundle))
+    weights = _read_weights(bundle)
+    check_shapes(config, weights, str(bundle.path))
+    weights = quantize_weights(weights)
     files = write_graphs(directory, config, weights, precision)
     check_graphs(directory, config, weights, precision)
     for name in manifest.files:

@@ -21,9 +21,10 @@ def quantize_per_channel(weight: np.ndarray, axis: int) -> QuantizedTensor:
         axis: 0 or 1.
 
     Returns:
-        int8 values of the same shape; scales ``float32 [weight.shape[axis]]``. A channel of zeros gets scale 1.
+        int8 values of the same shape; scales ``float32 [weight.shape[axis]]``. A channel of zeros gets scale 1, and so
+        does one whose scale would be below the smallest normal number: its values become zero.
     """
-    largest = np.abs(weight).max(axis=1 - axis)
-    scale = np.where(largest > 0, largest / np.float32(LARGEST), np.float32(1)).astype(np.float32)
+    scale = (np.abs(weight).max(axis=1 - axis) / np.float32(LARGEST)).astype(np.float32)
+    scale[scale < np.finfo(np.float32).tiny] = 1
     values = np.rint(weight / np.expand_dims(scale, 1 - axis))
     return QuantizedTensor(np.clip(values, -LARGEST, LARGEST).astype(np.int8), scale, axis)
