@@ -14,6 +14,7 @@ from edgekit.export.sources.safetensors_file import read_safetensors
 from edgekit.export.sources.torch_checkpoint import read_torch_checkpoint
 from edgekit.export.tokenizer import build_marian_tokenizers
 from edgekit.graph.config import Seq2SeqConfig
+from edgekit.runtime.batching import LENGTH_MULTIPLE
 
 # Observed on real text, translations have up to twice the source's tokens; 3 is Marian's own default limit.
 MAX_LENGTH_FACTOR = 3.0
@@ -65,7 +66,8 @@ def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict
         eos_token_id=ids["eos_token_id"],
         pad_token_id=ids["pad_token_id"],
         unk_token_id=vocab.get("<unk>"),
-        max_source_tokens=config.max_position_embeddings,
+        # Sources are padded to whole fours, and padding has positions too.
+        max_source_tokens=config.max_position_embeddings // LENGTH_MULTIPLE * LENGTH_MULTIPLE,
         max_length=max(1, min(longest, config.max_position_embeddings) - outside),
         max_length_factor=MAX_LENGTH_FACTOR,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import InputError
+from edgekit.runtime.arguments import whole_number
 
 DEFAULT_BATCH_TOKENS = 1024
 # onnxruntime's product of one row (attention over the source in a decoder step) takes four terms at a time and adds a
@@ -30,10 +30,9 @@ def batch_by_tokens(lengths: Sequence[int], batch_tokens: int) -> list[list[int]
         Indices into ``lengths``, each exactly once. ``[5, 9, 5]`` with 10 gives ``[[1], [0, 2]]``.
 
     Raises:
-        InputError: ``batch_tokens`` is below 1.
+        InputError: ``batch_tokens`` is not a whole number from 1.
     """
-    if batch_tokens < 1:
-        raise InputError(f"batch_tokens must be a whole number from 1, found {batch_tokens!r}")
+    batch_tokens = whole_number("batch_tokens", batch_tokens)
     batches: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from edgekit.errors import BundleError, InputError
+from edgekit.errors import BundleError
+from edgekit.runtime.arguments import whole_number
 from edgekit.runtime.saturation import products_saturate
 
 # One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates, and on a
@@ -30,10 +31,8 @@ def create_session(path: Path, threads: int | None = None) -> ort.InferenceSessi
         InputError: ``threads`` is not a whole number from 1.
         BundleError: onnxruntime can't load the file.
     """
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise InputError(f"threads must be a whole number from 1, found {threads!r}")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or DEFAULT_THREADS
+    options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")

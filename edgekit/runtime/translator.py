@@ -11,6 +11,7 @@ from typing import overload
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle
 from edgekit.errors import BundleError, InputError
+from edgekit.runtime.arguments import texts, token_ids, whole_number
 from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS, batch_by_tokens
 from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.segment import split_text
@@ -84,15 +85,17 @@ class Translator:
         """
         if isinstance(text, str):
             return self.translate([text], batch_tokens=batch_tokens, max_length=max_length)[0]
+        batch_tokens, max_length = _limits(batch_tokens, max_length)
+        originals = texts(text)
         pieces: list[list[int]] = []
         slots: list[range] = []
-        for one in text:
+        for one in originals:
             ids = self._encode(one)
             slots.append(range(len(pieces), len(pieces) + len(ids)))
             pieces += ids
         outputs = self.generate_ids(pieces, batch_tokens=batch_tokens, max_length=max_length)
         decoded = [self.target_tokenizer.decode(ids) for ids in outputs]
-        return [" ".join(decoded[i] for i in slot) if slot else one for one, slot in zip(text, slots, strict=True)]
+        return [" ".join(decoded[i] for i in slot) if slot else one for one, slot in zip(originals, slots, strict=True)]
 
     def generate_ids(
         self,
@@ -114,10 +117,9 @@ class Translator:
         Raises:
             InputError: an empty sentence, one longer than the model takes, or an id outside the vocabulary.
         """
-        rows = [[int(i) for i in row] for row in input_ids]
+        batch_tokens, max_length = _limits(batch_tokens, max_length)
+        rows = token_ids(input_ids)
         self._check_ids(rows)
-        if max_length is not None and max_length < 1:
-            raise InputError(f"max_length must be a whole number from 1, found {max_length!r}")
         results: list[list[int]] = [[] for _ in rows]
         for batch in batch_by_tokens([len(row) for row in rows], batch_tokens):
             for index, ids in zip(batch, self._search.search([rows[i] for i in batch], max_length), strict=True):
@@ -126,8 +128,6 @@ class Translator:
 
     def _encode(self, text: str) -> list[list[int]]:
         """Source ids with EOS for each piece of a text; none for a text without a letter or digit."""
-        if not isinstance(text, str):
-            raise InputError(f"translate takes a text or a list of texts, found {type(text).__name__}")
         if not any(character.isalnum() for character in text):
             return []
         generation = self.manifest.generation
@@ -146,3 +146,11 @@ class Translator:
                 raise InputError(f"sentence {index} has {len(row)} ids; this model takes 1 to {longest}, EOS included")
             if min(row) < 0 or max(row) >= vocabulary:
                 raise InputError(f"sentence {index} has ids outside the vocabulary, 0 to {vocabulary - 1}")
+
+
+def _limits(batch_tokens: int, max_length: int | None) -> tuple[int, int | None]:
+    """Both checked: `InputError` if one is no whole number from 1."""
+    return (
+        whole_number("batch_tokens", batch_tokens),
+        None if max_length is None else whole_number("max_length", max_length),
+    )

@@ -54,6 +54,13 @@ def test_max_length_is_bounded_by_the_positions(repository):
     assert read(repository).generation.max_length == 63
 
 
+def test_sources_are_as_long_as_whole_fours_of_positions_allow(tmp_path):
+    """The runtime pads to whole fours, and padding needs positions too."""
+    save_marian(make_marian(max_position_embeddings=63), tmp_path)
+    generation = read(tmp_path).generation
+    assert generation.max_source_tokens == 60
+
+
 @pytest.mark.parametrize("longest", [1, 2])
 def test_at_least_one_token_may_come_out(repository, longest):
     change(repository / "config.json", max_length=longest)

@@ -22,7 +22,7 @@ SUPPRESSED = np.float32(-1e9)  # a logit that greedy search can't choose, and th
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
 
 # A configuration is a few numbers: more than this is no model but an attempt to fill the memory.
-MOST_POSITIONS = 1 << 14
+LEAST_POSITIONS, MOST_POSITIONS = 4, 1 << 14
 
 # Options that change the network, and the only values implemented.
 NETWORK_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -108,8 +108,9 @@ def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
     if options.get("decoder_vocab_size"):
         vocabularies["decoder_vocab_size"] = options["decoder_vocab_size"]
     wrong = [f"{k}={v!r}" for k, v in (sizes | vocabularies).items() if type(v) is not int or v < 1]
-    if not wrong and sizes["max_position_embeddings"] > MOST_POSITIONS:
-        wrong = [f"max_position_embeddings={sizes['max_position_embeddings']} (expected at most {MOST_POSITIONS})"]
+    if not wrong and not LEAST_POSITIONS <= sizes["max_position_embeddings"] <= MOST_POSITIONS:
+        positions = f"{LEAST_POSITIONS} to {MOST_POSITIONS}"
+        wrong = [f"max_position_embeddings={sizes['max_position_embeddings']} (expected {positions})"]
     if wrong:
         raise SourceError(
             f"config.json: expected a whole number above 0 for each size, found {', '.join(wrong)}; "
