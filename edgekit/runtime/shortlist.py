@@ -37,12 +37,14 @@ class Shortlist:
         except Exception as error:  # a damaged zip or array fails in many ways
             raise BundleError(f"{path}: not a readable shortlist ({error}); export the model again") from None
         fits = (
-            offsets.shape == (source_vocab_size + 1,)
+            offsets.dtype.kind in "ui"
+            and target_ids.dtype.kind in "ui"
+            and offsets.shape == (source_vocab_size + 1,)
             and target_ids.ndim == 1
             and offsets[0] == 0
             and offsets[-1] == target_ids.size
             and bool((offsets[:-1] <= offsets[1:]).all())
-            and (target_ids.size == 0 or int(target_ids.max()) < target_vocab_size)
+            and (target_ids.size == 0 or (target_ids.min() >= 0 and target_ids.max() < target_vocab_size))
             and 0 < first <= target_vocab_size
         )
         if not fits:
