@@ -19,6 +19,10 @@ from edgekit.runtime.session import create_session
 from edgekit.runtime.shortlist import load_shortlist
 from edgekit.runtime.tokenizer import Tokenizer
 
+# Models are trained on single sentences: filled up to what they take, they leave out sentences. 300 sentences of
+# flores-dev as one text: chrF 32 in pieces of 255 tokens, 57 of 63, 59 of 40 (firefox-en-pt: 77 of 127, 81 of 40).
+PIECE_TOKENS = 40
+
 
 class Translator:
     """A translation model of a bundle, loaded; make one with `edgekit.load`.
@@ -136,7 +140,8 @@ class Translator:
         ids = encode(text)
         if len(ids) <= room:
             return [[*ids, generation.eos_token_id]]
-        pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= room)]
+        longest = min(room, PIECE_TOKENS)
+        pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= longest)]
         return [[*piece[:room], generation.eos_token_id] for piece in pieces]
 
     def _check_ids(self, rows: list[list[int]]) -> None:
