@@ -34,7 +34,7 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
         None if generation is None else read_json(generation, "generation_config.json"),
     )
     config = marian.read_config(options)
-    read = read_safetensors if ".safetensors" in files["weights"].name else read_torch_checkpoint
+    read = read_safetensors if files["weights"].suffix == ".safetensors" else read_torch_checkpoint
     weights = marian.map_weights(config, read(files["weights"]), options)
     vocabs = [read_json(files[role], files[role].name) for role in ("vocab", "target_vocab") if role in files]
     spms = [files[role].read_bytes() for role in ("source_spm", "target_spm")]

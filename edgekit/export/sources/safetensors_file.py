@@ -1,9 +1,8 @@
-"""Weights in safetensors files, one file or several behind an index.
+"""Weights in a safetensors file.
 
-In: ``model.safetensors``, or ``model.safetensors.index.json`` that names the shards beside it. Out: arrays by name,
-float16 and bfloat16 widened to float32, all else as stored. The safetensors library checks a file before anything of
-it is used; arrays are then views of the memory-mapped file. Refuses shards outside the index's directory, tensors
-that the index and the shards don't agree about, and types that numpy lacks (float8), by name.
+In: ``model.safetensors``. Out: arrays by name, float16 and bfloat16 widened to float32, all else as stored. The
+safetensors library checks a file before anything of it is used; arrays are then views of the memory-mapped file.
+Refuses types that numpy lacks (float8), by name.
 
 Layout: https://github.com/huggingface/safetensors#format (length of the header, header as JSON, data).
 """
@@ -17,15 +16,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from edgekit.errors import SourceError, UnsupportedError
-from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.element_types import widen
 from edgekit.export.sources.mapped_file import Cursor, map_file
 
 WHAT = "a safetensors file"
-INDEX_SUFFIX = ".index.json"
 # The header of a model of 500 tensors has 50 KB.
 MAX_HEADER_BYTES = 16 << 20
-MAX_SHARDS = 1_000
 
 DTYPES = {
     "F64": "<f8",
@@ -42,47 +38,18 @@ DTYPES = {
 
 
 def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Reads all tensors of a file, or of all shards of an index.
+    """Reads all tensors of a file.
 
     Args:
-        path: A ``.safetensors`` file, or the ``.safetensors.index.json`` of several.
+        path: A ``.safetensors`` file.
 
     Returns:
         Arrays by name, read-only, C-ordered; float16 and bfloat16 as float32.
 
     Raises:
-        SourceError: A file is missing, damaged or hostile, or the index and its shards disagree.
+        SourceError: The file is missing, damaged or hostile.
         UnsupportedError: Tensors of types that numpy lacks; all types are named.
     """
-    if not path.name.endswith(INDEX_SUFFIX):
-        return _read_file(path)
-    weight_map = read_json(path, "an index of safetensors files").get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise SourceError(f"{path}: expected a weight_map of tensors to files, found none; fetch the file again")
-    shards: dict[str, dict[str, NDArray[Any]]] = {}
-    for shard in dict.fromkeys(_shard_name(path, name) for name in weight_map.values()):
-        if len(shards) == MAX_SHARDS:
-            raise SourceError(f"{path}: expected at most {MAX_SHARDS} files, found more")
-        shards[shard] = _read_file(path.parent / shard)
-    found = {(name, shard) for shard, tensors in shards.items() for name in tensors}
-    if wrong := sorted(name for name, _ in found ^ set(weight_map.items())):
-        raise SourceError(
-            f"{path}: expected each tensor in the file that the index names, found otherwise for "
-            f"{len(wrong)}, such as {wrong[0][:100]!r}; fetch the files again"
-        )
-    return {name: shards[shard][name] for name, shard in weight_map.items()}
-
-
-def _shard_name(index: Path, name: object) -> str:
-    # Windows would take a backslash or a drive ("c:x") as a path too.
-    if not isinstance(name, str) or not name.endswith(".safetensors") or set(name) & set("/\\:\0"):
-        raise SourceError(
-            f"{index}: expected plain names of .safetensors files, found {str(name)[:100]!r}; don't use it"
-        )
-    return name
-
-
-def _read_file(path: Path) -> dict[str, NDArray[Any]]:
     data = map_file(path, WHAT)
     cursor = Cursor(data, path, WHAT)
     (length,) = cursor.array("<u8", 1, "header length").tolist()

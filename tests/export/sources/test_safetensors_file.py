@@ -64,6 +64,11 @@ def test_a_file_that_makes_no_sense_is_refused(tmp_path, data, message):
         read_safetensors(path)
 
 
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"model\.safetensors: expected a safetensors file, found: No such file"):
+        read_safetensors(tmp_path / "model.safetensors")
+
+
 def test_types_that_numpy_lacks_are_refused_by_name(tmp_path):
     tensors = {"a": torch.zeros(2).to(torch.float8_e4m3fn), "b": torch.zeros(2)}
     save_torch_file(tensors, tmp_path / "model.safetensors")
@@ -75,58 +80,3 @@ def test_damaged_files_give_one_line_or_tensors(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"a": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.ones(5, np.float16)}, path)
     assert len(refusals(read_safetensors, path, damaged_copies(path.read_bytes(), 300))) > 300
-
-
-@pytest.fixture
-def shards(tmp_path):
-    """Writes two shards and an index, whose weight_map may be another one."""
-
-    def write(weight_map=None):
-        save_file({"a": np.ones(2, np.float32)}, tmp_path / "model-1.safetensors")
-        save_file({"b": np.zeros(3, np.float32), "c": np.ones(1)}, tmp_path / "model-2.safetensors")
-        right = {"c": "model-2.safetensors", "a": "model-1.safetensors", "b": "model-2.safetensors"}
-        index = tmp_path / "model.safetensors.index.json"
-        index.write_text(json.dumps({"metadata": {}, "weight_map": right if weight_map is None else weight_map}))
-        return index
-
-    return write
-
-
-def test_shards_are_joined_in_the_order_of_their_index(shards):
-    arrays = read_safetensors(shards())
-    assert list(arrays) == ["c", "a", "b"]
-    np.testing.assert_array_equal(arrays["a"], [1, 1])
-    np.testing.assert_array_equal(arrays["b"], [0, 0, 0])
-
-
-@pytest.mark.parametrize(
-    ("weight_map", "message"),
-    [
-        ({}, r"expected a weight_map of tensors to files, found none"),
-        ([], r"expected a weight_map"),
-        (
-            {"a": "../secret.safetensors"},
-            r"plain names of .safetensors files, found '../secret.safetensors'; don't use",
-        ),
-        ({"a": "/etc/model.safetensors"}, r"found '/etc/model.safetensors'"),
-        ({"a": "sub\\model.safetensors"}, r"plain names of .safetensors files"),
-        ({"a": "C:model.safetensors"}, r"plain names of .safetensors files"),
-        ({"a": "model\0.safetensors"}, r"plain names of .safetensors files"),
-        ({"a": "pytorch_model.bin"}, r"found 'pytorch_model.bin'"),
-        ({"a": 7}, r"found '7'"),
-        ({"a": ["model-1.safetensors"]}, r"plain names of .safetensors files"),
-        ({"a": "model-3.safetensors"}, r"model-3.safetensors: expected a safetensors file, found: No such file"),
-        ({"a": "model-1.safetensors", "x": "model-1.safetensors"}, r"found otherwise for 1, such as 'x'"),
-        ({"a": "model-1.safetensors", "b": "model-2.safetensors"}, r"found otherwise for 1, such as 'c'"),
-        ({"a": "model-2.safetensors", "b": "model-2.safetensors", "c": "model-2.safetensors"}, r"such as 'a'"),
-    ],
-)
-def test_an_index_that_its_shards_do_not_bear_out_is_refused(shards, weight_map, message):
-    with pytest.raises(SourceError, match=message):
-        read_safetensors(shards(weight_map))
-
-
-def test_an_index_of_too_many_files_is_refused(shards, monkeypatch):
-    monkeypatch.setattr("edgekit.export.sources.safetensors_file.MAX_SHARDS", 1)
-    with pytest.raises(SourceError, match=r"expected at most 1 files, found more"):
-        read_safetensors(shards())
