@@ -45,9 +45,6 @@ EXTRA_OF_MODULE = {
     "cpuinfo": "bench",
     "psutil": "bench",
     "sacrebleu": "bench",
-    "optimum": "optimum",
-    "torch": "optimum",
-    "transformers": "optimum",
 }
 
 EXIT_FAILURE = 1
