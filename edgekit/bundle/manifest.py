@@ -102,8 +102,10 @@ class StateTensor:
     """A tensor that the decoder carries from step to step.
 
     ``kind`` is ``constant`` (the encoder's output named ``past``, fed unchanged at every step), ``recurrent`` (fixed
-    size, replaced at every step) or ``appended`` (grows along ``growth_axis`` from length 0, up to ``capacity`` if
-    there is one). ``past`` is an input of the decoder, ``present`` the output that becomes the next step's ``past``.
+    size, replaced at every step) or ``appended`` (a buffer: every step fills the entry at its position along
+    ``growth_axis``; the buffer's length there is the caller's choice, up to ``capacity`` if there is one). ``past`` is
+    an input of the decoder, ``present`` the output that becomes the next step's ``past``; those of an appended state
+    may be the same memory.
     """
 
     name: str

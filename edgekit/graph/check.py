@@ -96,7 +96,9 @@ def _run(
         }
     shared |= dict(zip((output.name for output in encoder.get_outputs()), encoder.run(None, feeds), strict=True))
     carried: dict[str, np.ndarray] = {
-        state.past: initial_value(state, 1) for state in state_tensors(config) if state.kind != "constant"
+        state.past: initial_value(state, 1, TARGET_LENGTH)
+        for state in state_tensors(config)
+        if state.kind != "constant"
     }
     logits, choices = [], []
     names = [output.name for output in decoder.get_outputs()]

@@ -1,18 +1,23 @@
 """The decoder graph: one step, for the first token and for every later one.
 
-State goes in as ``past_*`` and comes out as ``present_*``: a growing key-value cache for a "self_attention" cell, one
-vector a layer for "ssru". What the encoder made (``cross_*``, the shortlist's output rows) is fed unchanged each step.
+State goes in as ``past_*`` and comes out as ``present_*``: a key-value cache for a "self_attention" cell, one vector a
+layer for "ssru". What the encoder made (``cross_*``, the shortlist's output rows) is fed unchanged each step.
 Greedy search picks the next ids inside the graph, so no logits leave it.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
+from edgekit.errors import UnsupportedError
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
 from edgekit.graph.encoder import Outputs
 from edgekit.graph.weights_file import StoredTensor, Weights
+
+# GroupQueryAttention takes no other heads; those of published models are 32 to 128 wide.
+HEAD_DIM_MULTIPLE = 8
 
 
 def build_decoder(
@@ -28,11 +33,12 @@ def build_decoder(
     Inputs: ``input_ids`` and ``positions`` int64 ``[batch]``; ``attention_mask`` int32 ``[batch, source_length]``; with
     a shortlist ``shortlist`` int64 ``[shortlist_length]``, ``output_weight`` and ``output_bias`` (see `build_encoder`);
     then, a layer, ``cross_key_{layer}``, ``cross_value_{layer}`` and the cell's ``past_*``: ``past_key_{layer}`` and
-    ``past_value_{layer}`` float32 ``[batch, heads, past_length, head_dim]``, or ``past_state_{layer}`` float32
-    ``[batch, d_model]``.
+    ``past_value_{layer}`` float32 ``[batch, heads, capacity, head_dim]``, filled up to each row's position, or
+    ``past_state_{layer}`` float32 ``[batch, d_model]``.
 
-    Outputs: ``next_ids`` int64 ``[batch]`` and a ``present_*`` for each ``past_*``; with ``output_logits`` also
-    ``logits`` float32 ``[batch, vocabulary]`` (for comparison with a reference; greedy search is faster without).
+    Outputs: ``next_ids`` int64 ``[batch]`` and a ``present_*`` for each ``past_*``, of its shape (keys and values may
+    be bound to the same memory as their past: then nothing is copied); with ``output_logits`` also ``logits`` float32
+    ``[batch, vocabulary]`` (for comparison with a reference; greedy search is faster without).
     """
     emit = Emitter(weights, stored, precision=precision, epsilon=config.layer_norm_epsilon)
     input_ids = emit.input("input_ids", "int64", ["batch"])
@@ -40,10 +46,10 @@ def build_decoder(
     mask = emit.input("attention_mask", "int32", ["batch", "source_length"])
     x = emit.embed(config.target_embedding, input_ids, config.embed_scale)
     x = emit.op("Add", x, emit.op("Gather", emit.weight("positions.weight"), positions, axis=0))
+    lengths = _lengths(emit, positions) if config.decoder_cell == "self_attention" else ()
     presents: Outputs = {}
     for layer in range(config.decoder_layers):
-        cell = _ssru if config.decoder_cell == "ssru" else _self_attention
-        x, present = cell(emit, config, x, layer)
+        x, present = _self_attention(emit, config, x, layer, lengths) if lengths else _ssru(emit, config, x, layer)
         presents |= present
         x = _cross_attention(emit, config, x, mask, layer)
         x = emit.feed_forward(x, f"decoder.layers.{layer}.feed_forward", config.activation_function)
@@ -58,22 +64,34 @@ def build_decoder(
     return emit.build("decoder", outputs)
 
 
-def _self_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int) -> tuple[ir.Value, Outputs]:
-    """Attention over this sentence's tokens so far; no mask, since all rows of a batch have the same length."""
+def _lengths(emit: Emitter, positions: ir.Value) -> tuple[ir.Value, ...]:
+    """What the cache needs to know: tokens before this one, int32 ``[batch]``; most tokens with it, int32 ``[]``."""
+    past_lengths = emit.op("Cast", positions, to=ir.DataType.INT32)
+    longest = emit.op("ReduceMax", past_lengths, keepdims=0)
+    return past_lengths, emit.op("Add", longest, emit.constant(np.array(1, np.int32)))
+
+
+def _self_attention(
+    emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int, lengths: tuple[ir.Value, ...]
+) -> tuple[ir.Value, Outputs]:
+    """Attention over this sentence's tokens so far; this one's key and value go into the cache at its position."""
     block = f"decoder.layers.{layer}.self_attention"
-    heads = config.decoder_attention_heads
-    head_dim = config.d_model // heads
-    past = [
-        emit.input(f"past_{name}_{layer}", "float32", ["batch", heads, "past_length", head_dim])
-        for name in ("key", "value")
-    ]
+    heads, head_dim = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
+    if head_dim % HEAD_DIM_MULTIPLE:
+        raise UnsupportedError(
+            f"unsupported {config.model_type} configuration: decoder_attention_heads={heads} of "
+            f"d_model={config.d_model} are {head_dim} wide (expected a multiple of {HEAD_DIM_MULTIPLE})"
+        )
+    shape: Shape = ["batch", heads, "capacity", head_dim]
+    past = [emit.input(f"past_{name}_{layer}", "float32", shape) for name in ("key", "value")]
     qkv = emit.op("Unsqueeze", emit.linear(x, f"{block}.qkv"), emit.ints(1))
-    query, key, value = emit.ops("Split", qkv, outputs=3, axis=2, num_outputs=3)
-    inputs = (query, key, value, None, None, None, *past)
-    attended, *present = emit.ops("MultiHeadAttention", *inputs, outputs=3, domain=MICROSOFT, num_heads=heads)
+    inputs = (qkv, None, None, *past, *lengths)
+    # With as many key-value heads as heads this is plain attention; it is the operator that appends in place.
+    attended, *present = emit.ops(
+        "GroupQueryAttention", *inputs, outputs=3, domain=MICROSOFT, num_heads=heads, kv_num_heads=heads
+    )
     attended = emit.op("Squeeze", attended, emit.ints(1))
     x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
-    shape: Shape = ["batch", heads, "total_length", head_dim]
     return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
 
 

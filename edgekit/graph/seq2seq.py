@@ -81,12 +81,11 @@ def _cell_state(config: Seq2SeqConfig, layer: int) -> list[StateTensor]:
         past, present = f"past_{name}", f"present_{name}"
         return [StateTensor(name, past, present, "float32", shape, "recurrent", 0, None, None, "zeros")]
     heads = config.decoder_attention_heads
-    cache = ("batch", heads, "past_length", config.d_model // heads)
-    names = [f"key_{layer}", f"value_{layer}"]
+    cache = ("batch", heads, "capacity", config.d_model // heads)
     capacity = config.max_position_embeddings
     return [
         StateTensor(name, f"past_{name}", f"present_{name}", "float32", cache, "appended", 0, 2, capacity, "empty")
-        for name in names
+        for name in (f"key_{layer}", f"value_{layer}")
     ]
 
 

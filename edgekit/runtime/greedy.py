@@ -19,6 +19,8 @@ from edgekit.runtime.shortlist import Shortlist
 
 # Dropping rows copies the state of the others; it pays once this share of the batch has ended.
 DROP_SHARE = 0.25
+# Entries that a cache has beyond its source's length, at first.
+CAPACITY_STEP = 16
 # A short source may need more than its share: "USA" is one word and five in some languages.
 SHORTEST_LIMIT = 16
 
@@ -57,36 +59,44 @@ class GreedySearch:
         Returns:
             Target ids of each row, without EOS.
         """
-        batch = _Batch(self, rows)
+        eos = self._generation.eos_token_id
         limits = np.array([self.length_limit(len(row), max_length) for row in rows])
-        outputs = np.zeros((len(rows), int(limits.max())), np.int64)
-        lengths = np.zeros(len(rows), np.int64)
+        batch = _Batch(self, rows, int(limits.max()))
+        outputs: list[list[int]] = [[] for _ in rows]
         alive = np.arange(len(rows))  # rows of `rows` that the batch still holds
-        ended = np.zeros(len(rows), bool)
-        for position in range(int(limits.max())):
-            ids = batch.step(position)
-            continues = ~ended[alive] & (ids != self._generation.eos_token_id)
-            outputs[alive, position] = ids
-            lengths[alive] += continues
-            ended[alive] = ~continues | (lengths[alive] >= limits[alive])
-            keep = ~ended[alive]
-            if not keep.any():
-                break
-            if (len(keep) - keep.sum()) >= DROP_SHARE * len(keep):
-                batch.keep(np.flatnonzero(keep))
-                alive = alive[keep]
-        return [row[:length].tolist() for row, length in zip(outputs, lengths, strict=True)]
+        running = np.ones(len(rows), bool)
+        steps: list[NDArray[np.int64]] = []  # ids chosen since rows last left the batch
+        for length in range(1, int(limits.max()) + 1):
+            steps.append(batch.step(length - 1))
+            running &= (steps[-1] != eos) & (limits[alive] > length)
+            left = np.count_nonzero(running)
+            if not left or left <= (1 - DROP_SHARE) * len(running):
+                for row, ids in zip(alive.tolist(), np.stack(steps, axis=1).tolist(), strict=True):
+                    outputs[row] += ids
+                if not left:
+                    break
+                batch.keep(np.flatnonzero(running))
+                alive, steps, running = alive[running], [], np.ones(left, bool)
+        return [_cut(ids[:limit], eos) for ids, limit in zip(outputs, limits.tolist(), strict=True)]
+
+
+def _cut(ids: list[int], eos: int) -> list[int]:
+    return ids[: ids.index(eos)] if eos in ids else ids
 
 
 class _Batch:
-    """The tensors of one batch between steps."""
+    """The tensors of one batch between steps, in place: a step allocates and binds nothing.
 
-    def __init__(self, search: GreedySearch, rows: Sequence[Sequence[int]]) -> None:
+    onnxruntime reads and writes a bound array's memory where it is, so each one is kept alive here.
+    """
+
+    def __init__(self, search: GreedySearch, rows: Sequence[Sequence[int]], longest: int) -> None:
+        """Encodes ``rows``; ``longest`` is the most steps that will follow."""
         self._search = search
         generation = search._generation
         pad_id = generation.eos_token_id if generation.pad_token_id is None else generation.pad_token_id
         ids, mask = pad(rows, pad_id)
-        feeds = {"input_ids": ids, "attention_mask": mask}
+        feeds: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask}
         self._shared: dict[str, NDArray[Any]] = {}
         if search._shortlist is not None:
             shortlist, bias = search._shortlist.for_batch(rows)
@@ -96,9 +106,10 @@ class _Batch:
         encoded = search._encoder.run_with_ort_values(search._encoder_outputs, values)
         outputs = dict(zip(search._encoder_outputs, encoded, strict=True))
         self._constants = {state.past: outputs[state.past] for state in search._constants}
-        initial = {state.past: initial_value(state, len(rows)) for state in search._carried}
-        self._carried = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in initial.items()}
-        self._arrays: dict[str, NDArray[Any]] = {
+        # Most translations are about as long as their source; a longer one makes its cache longer.
+        self._longest, self._capacity = longest, min(longest, ids.shape[1] + CAPACITY_STEP)
+        self._past = {state.past: initial_value(state, len(rows), self._capacity) for state in search._carried}
+        self._inputs: dict[str, NDArray[Any]] = {
             "input_ids": np.full(len(rows), generation.start_token_id, np.int64),
             "positions": np.zeros(len(rows), np.int64),
             "attention_mask": mask,
@@ -106,47 +117,63 @@ class _Batch:
         self._bind()
 
     def _bind(self) -> None:
-        """Binds what stays in place from step to step, until rows are dropped.
-
-        onnxruntime reads an array's memory where it is, so every bound array is kept alive here.
-        """
-        self._binding = self._search._decoder.io_binding()
-        for name, value in self._constants.items():
-            self._binding.bind_ortvalue_input(name, value)
-        self._bound = {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in (self._arrays | self._shared).items()}
-        for name, value in self._bound.items():
-            self._binding.bind_ortvalue_input(name, value)
+        binding = self._search._decoder.io_binding()
+        arrays = self._inputs | self._shared | self._past
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+        for name, value in (self._constants | values).items():
+            binding.bind_ortvalue_input(name, value)
+        self._next_ids = np.empty_like(self._inputs["input_ids"])
+        written = {"next_ids": ort.OrtValue.ortvalue_from_numpy(self._next_ids)}
+        self._replaced = []
+        for state in self._search._carried:
+            assert state.present is not None
+            if state.kind == "appended":
+                written[state.present] = values[state.past]
+            else:
+                present = np.empty_like(self._past[state.past])
+                self._replaced.append((self._past[state.past], present))
+                written[state.present] = ort.OrtValue.ortvalue_from_numpy(present)
+        for name, value in written.items():
+            binding.bind_ortvalue_output(name, value)
+        self._binding, self._bound = binding, (values, written)
 
     def step(self, position: int) -> NDArray[np.int64]:
         """Runs the decoder once: the ids that follow, ``int64 [rows]``."""
-        binding = self._binding
-        self._arrays["positions"][:] = position
-        for name, value in self._carried.items():
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_output("next_ids")
-        for state in self._search._carried:
-            binding.bind_output(state.present)
-        self._search._decoder.run_with_iobinding(binding)
-        next_ids, *presents = binding.get_outputs()
-        self._carried = {state.past: present for state, present in zip(self._search._carried, presents, strict=True)}
-        self._arrays["input_ids"][:] = next_ids.numpy()
-        return self._arrays["input_ids"]
+        if position == self._capacity:
+            self._lengthen()
+        self._inputs["positions"][:] = position
+        self._search._decoder.run_with_iobinding(self._binding)
+        for past, present in self._replaced:
+            past[:] = present
+        self._inputs["input_ids"][:] = self._next_ids
+        return self._next_ids.copy()
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keeps only these rows of the batch."""
-        axes = {state.past: state.batch_axis for state in self._search._constants + self._search._carried}
-        for tensors in (self._constants, self._carried):
-            for name, value in tensors.items():
-                if (axis := axes[name]) is not None:
-                    tensors[name] = ort.OrtValue.ortvalue_from_numpy(np.take(value.numpy(), rows, axis))
-        self._arrays = {name: array[rows] for name, array in self._arrays.items()}
+        for state in self._search._constants:
+            if state.batch_axis is not None:
+                kept = np.take(self._constants[state.past].numpy(), rows, state.batch_axis)
+                self._constants[state.past] = ort.OrtValue.ortvalue_from_numpy(kept)
+        for state in self._search._carried:
+            self._past[state.past] = np.take(self._past[state.past], rows, state.batch_axis)
+        self._inputs = {name: array[rows] for name, array in self._inputs.items()}
+        self._bind()
+
+    def _lengthen(self) -> None:
+        """Doubles the length of the caches, up to the most steps that can follow."""
+        more = min(self._capacity, self._longest - self._capacity)
+        for state in self._search._carried:
+            if state.kind == "appended":
+                width = [(0, more if axis == state.growth_axis else 0) for axis in range(len(state.shape))]
+                self._past[state.past] = np.pad(self._past[state.past], width)
+        self._capacity += more
         self._bind()
 
 
-def initial_value(state: StateTensor, batch: int) -> NDArray[np.float32]:
-    """Zeros of the state's fixed size, or nothing yet along its growth axis."""
+def initial_value(state: StateTensor, batch: int, capacity: int) -> NDArray[np.float32]:
+    """Zeros: of the state's fixed size, or with ``capacity`` entries along its growth axis."""
     shape = [
-        batch if axis == state.batch_axis else 0 if axis == state.growth_axis else int(size)
+        batch if axis == state.batch_axis else capacity if axis == state.growth_axis else int(size)
         for axis, size in enumerate(state.shape)
     ]
     return np.zeros(shape, np.float32)

@@ -38,7 +38,7 @@ class ForcedDecoding:
         outputs = [output.name for output in self.encoder.get_outputs()]
         shared |= dict(zip(outputs, self.encoder.run(None, feeds), strict=True))
         carried = {
-            state.past: initial_value(state, len(sources))
+            state.past: initial_value(state, len(sources), 256)
             for state in state_tensors(self.config)
             if state.kind != "constant"
         }

@@ -15,7 +15,7 @@ from tests.graph.forced_decoding import ForcedDecoding
 from tests.graph.marian_checkpoints import make_marian, save_marian
 
 HEADS = 2
-HEAD_DIMS = (8, 12, 24, 32, 48, 64)
+HEAD_DIMS = (8, 16, 24, 32, 48, 64)
 SENTENCES, STEPS, BATCHES = 16, 7, 12
 LONGEST = 120
 

@@ -191,8 +191,8 @@ def carrying_no_state(monkeypatch):
     for name in ("_ssru", "_self_attention"):
         cell = getattr(decoder, name)
 
-        def stateless(emit, config, x, layer, cell=cell):
-            x, presents = cell(emit, config, x, layer)
+        def stateless(emit, config, x, layer, *lengths, cell=cell):
+            x, presents = cell(emit, config, x, layer, *lengths)
             return x, {key: (emit.op("Sub", v, v), *rest) for key, (v, *rest) in presents.items()}
 
         monkeypatch.setattr(decoder, name, stateless)

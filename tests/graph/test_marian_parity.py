@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import MarianConfig
 
+from edgekit.errors import UnsupportedError
 from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
@@ -23,7 +24,8 @@ CONFIGURATIONS = {
         "encoder_layers": 2,
         "decoder_layers": 1,
         "d_model": 24,
-        "encoder_attention_heads": 3,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 3,
         "encoder_ffn_dim": 40,
         "decoder_ffn_dim": 20,
     },
@@ -43,12 +45,12 @@ CONFIGURATIONS = {
     },
     "shared-untied": {"activation_function": "gelu", "tie_word_embeddings": False, "scale_embedding": True},
     "separate-of-one-size": {**SEPARATE, "scale_embedding": True, "encoder_layers": 3, "decoder_layers": 2},
-    "odd-width": {
+    "odd-sizes": {
         "activation_function": "swish",
         "scale_embedding": True,
         "vocab_size": 139,
-        "d_model": 15,
-        "encoder_attention_heads": 3,
+        "d_model": 40,
+        "encoder_attention_heads": 8,
         "decoder_attention_heads": 5,
         "encoder_ffn_dim": 7,
         "decoder_ffn_dim": 33,
@@ -57,7 +59,7 @@ CONFIGURATIONS = {
         "activation_function": "relu",
         "d_model": 8,
         "encoder_attention_heads": 8,
-        "decoder_attention_heads": 4,
+        "decoder_attention_heads": 1,
         "decoder_layers": 3,
         "max_position_embeddings": 40,
     },
@@ -196,3 +198,13 @@ def test_half_precision_checkpoints_are_read_as_float32(tmp_path):
     expected = model.state_dict()["model.encoder.layers.0.fc1.weight"].float().T.numpy()
     assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(weights[name], expected)
+
+
+def test_decoder_heads_that_the_cache_cannot_hold_are_refused_by_name(tmp_path):
+    checkpoint = read_directory(
+        save_marian(make_marian(d_model=24, decoder_attention_heads=2), tmp_path / "checkpoint"), "tiny"
+    )
+    message = r"decoder_attention_heads=2 of d_model=24 are 12 wide \(expected a multiple of 8\)"
+    with pytest.raises(UnsupportedError, match=message):
+        export_checkpoint(checkpoint, "fp32", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
