@@ -1,17 +1,18 @@
-"""Fetches one file over HTTP: resumed where it was cut, bounded, verified, and given its name only when whole.
+"""Fetches one file over HTTP: resumed where it was cut, bounded, and given its name only when whole.
 
-In: an http(s) address, a target path, and what is known of the file beforehand. Out: the file, or one error and, if the
-line was cut, a ``.part`` file that the next call goes on from. A part is continued only under the same strong ETag
+In: an http(s) address, a target path and the most bytes that it may have. Out: the file, or one error and, if the line
+was cut, a ``.part`` file that the next call goes on from. A part is continued only under the same strong ETag
 (RFC 9110, sections 13.1.5 and 14.2), so that two versions are never joined. Refuses other schemes, redirects to them or
-from https to http, bodies over a limit, and lines slower than 1 kB/s. HTTP itself, proxies (``HTTPS_PROXY``) and
-certificates (``SSL_CERT_FILE``) are the standard library's: which HTTP client huggingface_hub brings depends on its
-version.
+from https to http, bodies over the limit, and lines slower than 1 kB/s. Hashes are the caller's to check. HTTP itself,
+proxies (``HTTPS_PROXY``) and certificates (``SSL_CERT_FILE``) are the standard library's: which HTTP client
+huggingface_hub brings depends on its version.
 """
 
 from __future__ import annotations
 
 import gzip
 import http.client
+import io
 import os
 import re
 import threading
@@ -26,9 +27,9 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 from edgekit import __version__
-from edgekit.bundle.files import hash_file, sync_file
+from edgekit.bundle.files import sync_file
 from edgekit.errors import SourceError
-from edgekit.export.sources.checkpoint import ProgressBar, UnavailableSourceError
+from edgekit.export.sources.checkpoint import ProgressBar, UnavailableSourceError, no_progress
 
 __all__ = ["download", "read_url", "unpack_gzip", "within"]
 
@@ -37,9 +38,7 @@ CHUNK_BYTES = 1 << 16
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 20.0
 STALL_BYTES = 20_000
-# An attempt that brought this much starts the count of failures anew: a bad line still gets the file in the end.
-RENEWING_BYTES = 1 << 16
-MAX_FAILURES = 3
+ATTEMPTS = 3
 RETRY_SECONDS = 0.5
 RETRY_STATUSES = (408, 416, 425, 429, 500, 502, 503, 504)
 
@@ -49,9 +48,9 @@ Result = TypeVar("Result")
 class _CutError(Exception):
     """The line was cut or the server busy; the message says how. Worth another attempt."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+
+class _PastEndError(_CutError):
+    """The part is as long as the file, or longer (status 416)."""
 
 
 @dataclass
@@ -59,7 +58,7 @@ class _Part:
     """A file that is not whole yet, the ETag it belongs to beside it, and the bar that shows its length."""
 
     path: Path
-    bar: ProgressBar | None
+    bar: ProgressBar
     shown_bytes: int = 0
 
     @property
@@ -70,12 +69,9 @@ class _Part:
     def length(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def show(self, length: int, total: int | None = None) -> None:
-        if self.bar is not None:
-            if total is not None:
-                self.bar.set_total(total)
-            self.bar.advance(length - self.shown_bytes)
-            self.shown_bytes = length
+    def show(self, length: int) -> None:
+        self.bar.advance(length - self.shown_bytes)
+        self.shown_bytes = length
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -98,52 +94,35 @@ class _HttpOnlyRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def download(
-    url: str,
-    target: Path,
-    *,
-    max_bytes: int,
-    size_bytes: int | None = None,
-    sha256: str | None = None,
-    bar: ProgressBar | None = None,
-) -> None:
+def download(url: str, target: Path, max_bytes: int, bar: ProgressBar) -> None:
     """Fetch a file to `target`; a ``.part`` file beside it from an earlier call is continued.
 
     Args:
         url: http or https.
         target: Where it goes, replaced if it exists. Its directory is made.
         max_bytes: Refuse anything longer.
-        size_bytes: Exact length, if known.
-        sha256: Hexadecimal digest, if known.
         bar: Told the total and each chunk's length in bytes.
 
     Raises:
         UnavailableSourceError: The address can't be reached, has no such file, or kept cutting the line.
-        SourceError: The body is too long, or has another length or hash than expected; nothing is kept of it.
+        SourceError: The body is too long, or the server leads elsewhere; nothing is kept of it.
         OSError: The target can't be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(target.with_name(f"{target.name}.part"), bar)
-    failures = 0
-    while True:
-        before = part.length
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            _fetch_rest(url, part, max_bytes, size_bytes)
+            _fetch_rest(url, part, max_bytes)
             break
         except _CutError as error:
-            failures = 1 if part.length >= before + RENEWING_BYTES else failures + 1
-            if failures >= MAX_FAILURES:
+            if attempt == ATTEMPTS:
                 raise UnavailableSourceError(f"{url}: {error}; run again to go on from there") from None
-            time.sleep(RETRY_SECONDS * failures)
+            time.sleep(RETRY_SECONDS * attempt)
         except UnavailableSourceError:
             raise
         except SourceError:
             part.discard()
             raise
-    found = hash_file(part.path)[1] if sha256 is not None else None
-    if found != sha256:
-        part.discard()
-        raise SourceError(f"{url} has the SHA-256 {found}, expected {sha256}; what was fetched is deleted, try again")
     sync_file(part.path)
     os.replace(part.path, target)
     part.discard()
@@ -156,16 +135,13 @@ def read_url(url: str, max_bytes: int) -> bytes:
         UnavailableSourceError: The address can't be reached, has no such file, or cut the line.
         SourceError: The body is longer than `max_bytes`.
     """
-    body = bytearray()
+    body = io.BytesIO()
     try:
-        with _open(url, {}) as response:
-            total = _total(response, 0)
-            _copy(response, body.extend, lambda: len(body), max_bytes, url)
-        if total is not None and len(body) != total:
-            raise _CutError(f"the connection was cut after {len(body):,} of {total:,} bytes")
+        with _open(url, {}) as response, no_progress(url) as bar:
+            _copy(response, body, max_bytes, url, bar.advance)
     except _CutError as error:
         raise UnavailableSourceError(f"{url}: {error}") from None
-    return bytes(body)
+    return body.getvalue()
 
 
 def unpack_gzip(source: Path, target: Path, max_bytes: int) -> None:
@@ -216,39 +192,26 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     return result
 
 
-def _fetch_rest(url: str, part: _Part, max_bytes: int, size_bytes: int | None) -> None:
+def _fetch_rest(url: str, part: _Part, max_bytes: int) -> None:
     """One attempt: append what is missing to `part`, or write it anew if the server does not continue it."""
     offset, headers = part.length, {}
     if offset and part.etag_path.exists():
         headers = {"Range": f"bytes={offset}-", "If-Range": part.etag_path.read_text("ascii")}
     try:
         response = _open(url, headers)
-    except _CutError as error:
-        if error.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.discard()  # it is as long as the file, or longer
+    except _PastEndError:
+        part.discard()
         raise
     with response:
         if not _continues(response, offset):
             offset = 0
-        total = _total(response, offset)
-        if total is not None and (total > max_bytes or size_bytes not in (None, total)):
-            allowed = f"at most {max_bytes:,}" if size_bytes is None else f"{size_bytes:,}"
-            raise SourceError(f"{url} has {total:,} bytes, expected {allowed}; it is not the file that is known")
         with open(part.path, "ab" if offset else "wb") as file:
             # After the part is emptied: a crash in between must not pair an old part with a new tag.
             _keep_etag(response, part)
-            part.show(offset, total)
-
-            def write(chunk: bytes) -> None:
-                file.write(chunk)
-                part.show(file.tell())
-
-            _copy(response, write, file.tell, max_bytes, url)
-            length = file.tell()
-    if total is not None and length < total:
-        raise _CutError(f"the connection was cut after {length:,} of {total:,} bytes")
-    if size_bytes not in (None, length):
-        raise SourceError(f"{url} has {length:,} bytes, expected {size_bytes:,}; it is not the file that is known")
+            if response.length is not None:
+                part.bar.set_total(offset + response.length)
+            part.show(offset)
+            _copy(response, file, max_bytes, url, lambda count: part.show(part.shown_bytes + count))
 
 
 def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -278,7 +241,8 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         if 300 <= error.code < 400:
             raise SourceError(f"{url} redirects to where edgekit does not follow ({error.reason})") from None
         if error.code in RETRY_STATUSES:
-            raise _CutError(f"HTTP status {error.code}", error.code) from None
+            is_past_end = error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            raise (_PastEndError if is_past_end else _CutError)(f"HTTP status {error.code}") from None
         raise UnavailableSourceError(f"{url} answers with HTTP status {error.code}") from None
     except urllib.error.URLError as error:
         raise UnavailableSourceError(f"{urlsplit(url).netloc} can't be reached ({_reason(error.reason)})") from None
@@ -291,29 +255,32 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
 
 
 def _copy(
-    response: http.client.HTTPResponse,
-    write: Callable[[bytes], object],
-    length: Callable[[], int],
-    max_bytes: int,
-    url: str,
+    response: http.client.HTTPResponse, file: IO[bytes], max_bytes: int, url: str, advance: Callable[[int], object]
 ) -> None:
-    """Write the body's chunks as they come; raises _CutError on a stall or a broken connection."""
+    """Append the body's chunks to `file` as they come; raises _CutError on a stall or a broken connection."""
+    # Kept, because whether read1 counts it down depends on Python's version.
+    total = None if response.length is None else file.tell() + response.length
+    if total is not None and total > max_bytes:
+        raise SourceError(f"{url} has {total:,} bytes, expected at most {max_bytes:,}; it is not the known file")
     window_start, window_bytes = time.monotonic(), 0
     while True:
         try:
             chunk = response.read1(CHUNK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise _CutError(f"the connection was cut after {length():,} bytes ({_reason(error)})") from None
+            raise _CutError(f"the connection was cut after {file.tell():,} bytes ({_reason(error)})") from None
         if not chunk:
-            return
-        if length() + len(chunk) > max_bytes:
-            raise SourceError(f"{url} is longer than {max_bytes:,} bytes; it is not the file that is known")
-        write(chunk)
+            break
+        if file.tell() + len(chunk) > max_bytes:
+            raise SourceError(f"{url} is longer than {max_bytes:,} bytes; it is not the known file")
+        file.write(chunk)
+        advance(len(chunk))
         window_bytes += len(chunk)
         if time.monotonic() - window_start > STALL_SECONDS:
             if window_bytes < STALL_BYTES:
                 raise _CutError(f"the line brought {window_bytes:,} bytes in {STALL_SECONDS:g} s")
             window_start, window_bytes = time.monotonic(), 0
+    if total is not None and file.tell() < total:
+        raise _CutError(f"the connection was cut after {file.tell():,} of {total:,} bytes")
 
 
 def _continues(response: http.client.HTTPResponse, offset: int) -> bool:
@@ -324,11 +291,6 @@ def _continues(response: http.client.HTTPResponse, offset: int) -> bool:
     if not content_range.startswith(f"bytes {offset}-"):
         raise SourceError(f"the server sent the range {content_range!r}, expected bytes from {offset}; try again")
     return True
-
-
-def _total(response: http.client.HTTPResponse, offset: int) -> int | None:
-    """The file's length by the headers, None if they don't say."""
-    return None if response.length is None else offset + response.length
 
 
 def _keep_etag(response: http.client.HTTPResponse, part: _Part) -> None:

@@ -206,7 +206,7 @@ def _fetch_files(base_url: str, entry: RegistryEntry, directory: Path, progress:
         url = f"{base_url.rstrip('/')}/{quote(file.path.lstrip('/'))}"
         fetched = directory / f"{file.name}.fetched"
         with progress(f"fetching {file.name}", unit="bytes") as bar:
-            download(url, fetched, max_bytes=MAX_FILE_BYTES, bar=bar)
+            download(url, fetched, MAX_FILE_BYTES, bar)
         # Some HTTP stacks and mirrors unpack .gz objects on the way, so the content decides.
         if _is_gzip(fetched):
             unpack_gzip(fetched, target, file.size_bytes or MAX_FILE_BYTES)
