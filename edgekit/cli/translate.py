@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
@@ -41,7 +42,9 @@ def command(model: str, texts: tuple[str, ...], precision: str, threads: int | N
 
     translator = edgekit.load(bundle_for(model, precision), threads)
     if texts:
-        for translation in translator.translate(list(texts), max_length=max_length):
+        # An argument of bytes that are no text would come out as it is, which no terminal takes.
+        printable = [os.fsencode(text).decode("utf-8", errors="replace") for text in texts]
+        for translation in translator.translate(printable, max_length=max_length):
             click.echo(translation)
         return
     failed = 0
