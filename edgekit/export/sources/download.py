@@ -10,7 +10,6 @@ huggingface_hub brings depends on its version.
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import io
 import os
@@ -19,7 +18,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,7 @@ from edgekit.bundle.files import sync_file
 from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import ProgressBar, UnavailableSourceError, no_progress
 
-__all__ = ["download", "read_url", "unpack_gzip", "within"]
+__all__ = ["download", "read_url", "within"]
 
 CHUNK_BYTES = 1 << 16
 # Seconds for one connection with all its addresses, its redirects and its first byte.
@@ -142,29 +140,6 @@ def read_url(url: str, max_bytes: int) -> bytes:
     except _CutError as error:
         raise UnavailableSourceError(f"{url}: {error}") from None
     return body.getvalue()
-
-
-def unpack_gzip(source: Path, target: Path, max_bytes: int) -> None:
-    """Write the content of a gzip file to `target`, whole or not at all.
-
-    Raises:
-        SourceError: The file is truncated, corrupted or unpacks to more than `max_bytes`.
-        OSError: A file can't be read or written.
-    """
-    part = target.with_name(f"{target.name}.part")
-    written = 0
-    try:
-        with gzip.open(source) as packed, open(part, "wb") as file:
-            while chunk := packed.read(CHUNK_BYTES):
-                written += len(chunk)
-                if written > max_bytes:
-                    raise SourceError(f"{source.name} unpacks to more than {max_bytes:,} bytes; it is no model file")
-                file.write(chunk)
-        os.replace(part, target)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{source.name} is not a whole gzip file ({error}); fetch it again") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:

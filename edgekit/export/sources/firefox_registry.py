@@ -24,7 +24,8 @@ from edgekit.bundle.files import file_name_problem, hash_file
 from edgekit.cache import cache_dir, source_dir
 from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
-from edgekit.export.sources.download import download, read_url, unpack_gzip
+from edgekit.export.sources.download import download, read_url
+from edgekit.export.sources.gzip_file import is_gzip, unpack_gzip
 from edgekit.export.sources.local_directory import read_bergamot_files
 
 __all__ = ["RegistryEntry", "RegistryFile", "choose_entry", "fetch_pair", "is_cached"]
@@ -208,7 +209,7 @@ def _fetch_files(base_url: str, entry: RegistryEntry, directory: Path, progress:
         with progress(f"fetching {file.name}", unit="bytes") as bar:
             download(url, fetched, MAX_FILE_BYTES, bar)
         # Some HTTP stacks and mirrors unpack .gz objects on the way, so the content decides.
-        if _is_gzip(fetched):
+        if is_gzip(fetched):
             unpack_gzip(fetched, target, file.size_bytes or MAX_FILE_BYTES)
             fetched.unlink()
         else:
@@ -241,8 +242,3 @@ def _cached_entry(directory: Path) -> RegistryEntry | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return entry if whole else None
-
-
-def _is_gzip(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"

@@ -26,7 +26,7 @@ from edgekit.cache import source_dir
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.sources.checkpoint import Checkpoint, source_record
 from edgekit.export.sources.config_file import read_json
-from edgekit.export.sources.download import unpack_gzip
+from edgekit.export.sources.gzip_file import unpack_gzip
 
 __all__ = ["MARIAN_FILES", "MAX_MODEL_BYTES", "read_bergamot_files", "read_directory"]
 

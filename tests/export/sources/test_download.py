@@ -1,6 +1,5 @@
 """Downloads: resumed, bounded, and refused where they lead elsewhere."""
 
-import gzip
 import time
 import urllib.request
 
@@ -9,7 +8,7 @@ import pytest
 from edgekit.errors import SourceError
 from edgekit.export.sources import download as module
 from edgekit.export.sources.checkpoint import UnavailableSourceError
-from edgekit.export.sources.download import download, read_url, unpack_gzip, within
+from edgekit.export.sources.download import download, read_url, within
 
 BODY = bytes(range(256)) * 1024  # 256 KiB
 
@@ -183,30 +182,6 @@ def test_read_url_gives_a_small_body_and_refuses_a_large_or_cut_one(server):
         read_url(server.url + "/f", 1)
     with pytest.raises(UnavailableSourceError, match="cut after 1 of 2 bytes"):
         read_url(server.serve("/f", b"{}", cuts=[1]), 2)
-
-
-def test_gzip_unpacks_whole(tmp_path):
-    (tmp_path / "f.gz").write_bytes(gzip.compress(BODY))
-    unpack_gzip(tmp_path / "f.gz", tmp_path / "f", len(BODY))
-    assert (tmp_path / "f").read_bytes() == BODY
-
-
-@pytest.mark.parametrize(
-    ("packed", "message"),
-    [
-        (gzip.compress(BODY), "f.gz unpacks to more than 262,143 bytes"),
-        (gzip.compress(bytes(50_000_000)), "f.gz unpacks to more than 262,143 bytes"),
-        (gzip.compress(BODY[:1000])[:-9], "f.gz is not a whole gzip file"),
-        (gzip.compress(b"x")[:-8] + bytes(8), "f.gz is not a whole gzip file"),
-        (b"plain", "f.gz is not a whole gzip file"),
-    ],
-    ids=["one byte over", "bomb", "cut", "wrong checksum", "not gzip"],
-)
-def test_gzip_that_is_broken_or_too_long_leaves_nothing(tmp_path, packed, message):
-    (tmp_path / "f.gz").write_bytes(packed)
-    with pytest.raises(SourceError, match=message):
-        unpack_gzip(tmp_path / "f.gz", tmp_path / "f", len(BODY) - 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["f.gz"]
 
 
 def test_within_gives_the_result_or_the_exception_or_up():
