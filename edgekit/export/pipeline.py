@@ -62,6 +62,7 @@ def export(
     Raises:
         EdgekitError: one of its subclasses, whatever went wrong; nothing is left half-written.
     """
+    _check_precision(precision)  # before anything is fetched
     checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
     return export_checkpoint(checkpoint, precision, output, force=force)
 
@@ -70,8 +71,7 @@ def export_checkpoint(
     checkpoint: Checkpoint, precision: str = "int8", output: Path | None = None, *, force: bool = False
 ) -> Path:
     """Exports a checkpoint whose files are on this disk; arguments, result and errors as `export`'s."""
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    _check_precision(precision)
     target = output or Path(f"{checkpoint.name}-{precision}")
     with stage_bundle(target, force) as directory:
         write_bundle(directory, checkpoint, READERS[checkpoint.kind](checkpoint), precision)
@@ -111,7 +111,13 @@ def write_bundle(directory: Path, checkpoint: Checkpoint, model: Seq2SeqModel, p
     return write_manifest(directory, record_self_check(directory, manifest))
 
 
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+
+
 def _self_check_ids(directory: Path, model: Seq2SeqModel) -> tuple[int, ...]:
     files, generation = model.tokenizer_files, model.generation
     tokenizer = Tokenizer.load(directory / files.source, files.source_vocab_size, generation.unk_token_id)
-    return (*tokenizer.encode(SELF_CHECK_TEXT), generation.eos_token_id)
+    ids = tokenizer.encode(SELF_CHECK_TEXT)[: generation.max_source_tokens - 1]
+    return (*ids, generation.eos_token_id)

@@ -8,7 +8,7 @@ import pytest
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.architectures import marian
 
-D, FFN, VOCAB, POSITIONS = 4, 6, 10, 12
+D, FFN, VOCAB, POSITIONS = 4, 6, 10, 18
 OPTIONS = {
     "model_type": "marian",
     "d_model": D,
@@ -228,8 +228,8 @@ def test_every_option_that_has_requirements_is_tested_above():
         ({"d_model": True}, "d_model=True"),
         ({"encoder_layers": -1, "vocab_size": 2.5}, "encoder_layers=-1, vocab_size=2.5"),
         ({"decoder_vocab_size": "many"}, "decoder_vocab_size='many'"),
-        ({"max_position_embeddings": 1 << 40}, r"max_position_embeddings=1099511627776 \(expected 4 to 16384\)"),
-        ({"max_position_embeddings": 3}, r"max_position_embeddings=3 \(expected 4 to 16384\)"),
+        ({"max_position_embeddings": 1 << 40}, r"max_position_embeddings=1099511627776 \(expected 16 to 16384\)"),
+        ({"max_position_embeddings": 15}, r"max_position_embeddings=15 \(expected 16 to 16384\)"),
     ],
 )
 def test_sizes_that_are_none_are_refused(options, named):
