@@ -1,9 +1,9 @@
-"""Reads parallel text: the test and development sets packaged with edgekit, or a user's own file.
+"""Reads parallel text: the test sets packaged with edgekit, or a user's own file.
 
 In: a set's name and a language pair, or the path of a ``source<TAB>reference`` file (UTF-8, ``.gz`` or plain).
 Out: a `TestSet`. A packaged set is stored once a language pair and serves both directions. Refused, in one line that
 names the file: lines that are not two non-empty columns, text that is not UTF-8, a file with nothing in it.
-Where the packaged sets come from is in ``testsets/ATTRIBUTION.md`` and ``devsets/ATTRIBUTION.md``.
+Where the packaged sets come from is in ``testsets/ATTRIBUTION.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgekit.errors import InputError
 
-__all__ = ["TestSet", "load_devset", "load_testset", "testset_names"]
+__all__ = ["TestSet", "load_testset", "testset_names"]
 
 # A user's file beyond this is no test set; a gzip bomb stops here too.
 MAX_TEXT_BYTES = 64 * 2**20
@@ -27,15 +27,12 @@ BAD_LINES_LISTED = 5
 USER_LICENSE = "the user's own"
 SUFFIX = ".tsv.gz"
 
-# Keyed by the packaged file's name without its ending; the attributions beside the files say more.
+# Keyed by the packaged file's name without its ending; the attribution beside the files says more.
 LICENSES = {
     "flores-dev.en-de": "CC BY-SA 4.0",
     "flores-dev.en-pt": "CC BY-SA 4.0",
-    "ntrex.en-pt": "CC BY-SA 4.0",
     "tatoeba.en-de": "CC BY 2.0 FR",
     "tatoeba.en-pt": "CC BY 2.0 FR",
-    "valid.en-de": "CC BY 2.0 FR, CC BY 4.0, CC BY-SA 3.0, CC BY-SA 4.0, CC0 1.0, MIT or Apache-2.0, MPL 2.0",
-    "valid.en-pt": "CC BY-SA 3.0, MPL 2.0",
 }
 
 
@@ -71,7 +68,7 @@ class TestSet:
 
 def testset_names(source_language: str, target_language: str) -> list[str]:
     """Names of the test sets packaged for a language pair, in either direction, sorted; may be empty."""
-    return sorted(name for name, _, _ in _packaged("testsets", source_language, target_language))
+    return sorted(name for name, _, _ in _packaged(source_language, target_language))
 
 
 def load_testset(name_or_path: str, source_language: str | None, target_language: str | None) -> TestSet:
@@ -90,7 +87,7 @@ def load_testset(name_or_path: str, source_language: str | None, target_language
     if source_language and target_language:
         names = testset_names(source_language, target_language)
         if name_or_path in names:
-            return _load_packaged("testsets", name_or_path, source_language, target_language)
+            return _load_packaged(name_or_path, source_language, target_language)
     path = Path(name_or_path)
     if path.is_file():
         return _parse(path, str(path), path.name.removesuffix(".gz").removesuffix(".tsv"), USER_LICENSE)
@@ -102,34 +99,16 @@ def load_testset(name_or_path: str, source_language: str | None, target_language
     )
 
 
-def load_devset(name: str, source_language: str, target_language: str) -> TestSet:
-    """A packaged development set, for calibration and choices that must not see a test set.
-
-    Args:
-        name: ``valid`` (both pairs) or ``ntrex`` (English-Portuguese).
-        source_language: Language of the model's input as ISO 639-1, such as ``en``.
-        target_language: Language of its output.
-
-    Raises:
-        InputError: There is no such set for this pair; the message lists those there are.
-    """
-    names = sorted(found for found, _, _ in _packaged("devsets", source_language, target_language))
-    if name not in names:
-        known = ", ".join(names) or "none"
-        raise InputError(f'no development set "{name}" for {source_language}-{target_language}; packaged: {known}')
-    return _load_packaged("devsets", name, source_language, target_language)
-
-
-def _packaged(folder: str, source: str, target: str) -> Iterator[tuple[str, bool, Traversable]]:
+def _packaged(source: str, target: str) -> Iterator[tuple[str, bool, Traversable]]:
     """(name, whether to swap the columns, file) of each packaged set that serves a direction."""
-    for entry in resources.files("edgekit.quality").joinpath(folder).iterdir():
+    for entry in resources.files("edgekit.quality").joinpath("testsets").iterdir():
         name, _, pair = entry.name.removesuffix(SUFFIX).rpartition(".")
         if entry.name.endswith(SUFFIX) and pair in (f"{source}-{target}", f"{target}-{source}"):
             yield name, pair != f"{source}-{target}", entry
 
 
-def _load_packaged(folder: str, name: str, source: str, target: str) -> TestSet:
-    swap, entry = next((swap, entry) for found, swap, entry in _packaged(folder, source, target) if found == name)
+def _load_packaged(name: str, source: str, target: str) -> TestSet:
+    swap, entry = next((swap, entry) for found, swap, entry in _packaged(source, target) if found == name)
     loaded = _parse(entry, entry.name, name, LICENSES[entry.name.removesuffix(SUFFIX)])
     return replace(loaded, sources=loaded.references, references=loaded.sources) if swap else loaded
 

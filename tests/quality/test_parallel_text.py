@@ -1,15 +1,11 @@
 import gzip
-import itertools
 from importlib import resources
 
 import pytest
 
 from edgekit.errors import InputError
 from edgekit.quality import parallel_text
-from edgekit.quality.parallel_text import load_devset, load_testset
-from edgekit.quality.sample import sample_pairs, write_pairs
-
-PAIRS = [("en", "de"), ("en", "pt")]
+from edgekit.quality.parallel_text import load_testset
 
 
 @pytest.mark.parametrize(
@@ -44,36 +40,14 @@ def test_names_of_packaged_sets_by_pair():
     assert parallel_text.testset_names("en", "fr") == []
 
 
-@pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_development_sets_share_no_text_with_test_sets(source, target):
-    tested = [load_testset(name, source, target) for name in parallel_text.testset_names(source, target)]
-    developed = [
-        load_devset(entry.name.split(".")[0], source, target)
-        for entry in resources.files("edgekit.quality").joinpath("devsets").iterdir()
-        if entry.name.endswith(f".{source}-{target}.tsv.gz")
-    ]
-    assert tested
-    assert developed
-    for test, dev in itertools.product(tested, developed):
-        assert not set(test.sources) & set(dev.sources)
-        assert not set(test.references) & set(dev.references)
-        assert len(dev) <= 1000
-
-
-@pytest.mark.parametrize("folder", ["testsets", "devsets"])
-def test_every_packaged_file_is_attributed_and_licensed(folder):
-    directory = resources.files("edgekit.quality").joinpath(folder)
+def test_every_packaged_file_is_attributed_and_licensed():
+    directory = resources.files("edgekit.quality").joinpath("testsets")
     attribution = directory.joinpath("ATTRIBUTION.md").read_text(encoding="utf-8")
     names = [entry.name for entry in directory.iterdir() if entry.name.endswith(".tsv.gz")]
     assert names
     for name in names:
         assert f"`{name}`" in attribution
         assert name.removesuffix(".tsv.gz") in parallel_text.LICENSES
-
-
-def test_unknown_development_set_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r'no development set "flores" for en-pt; packaged: ntrex, valid'):
-        load_devset("flores", "en", "pt")
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -145,31 +119,3 @@ def test_limit_takes_the_first_pairs():
     assert flores.first(None) == flores.first(5000) == flores
     with pytest.raises(InputError, match=r"limit must be at least 1, found 0; leave it out to use every pair"):
         flores.first(0)
-
-
-def test_sample_drops_repeated_sides_and_keeps_order():
-    pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "3"), ("d", "4"), ("e", "5")]
-    assert sample_pairs(pairs, 10) == [("a", "1"), ("c", "3"), ("d", "4"), ("e", "5")]
-    two = sample_pairs(pairs, 2, seed=1)
-    assert len(two) == 2
-    assert two == sorted(two)
-    assert len({tuple(sample_pairs(pairs, 2, seed)) for seed in range(20)}) > 1
-
-
-def test_sample_of_a_sample_is_itself():
-    tatoeba = load_testset("tatoeba", "en", "de")
-    pairs = list(zip(tatoeba.sources, tatoeba.references, strict=True))
-    assert sample_pairs(pairs, 2000) == pairs
-    fewer = sample_pairs(pairs, 500)
-    assert len(fewer) == 500
-    kept = set(fewer)
-    assert fewer == [pair for pair in pairs if pair in kept] == sample_pairs(sample_pairs(pairs, 1000), 500)
-
-
-def test_written_pairs_are_read_back_and_the_same_bytes_each_time(tmp_path):
-    pairs = [("Hello.", "Hallo."), ("Good day.", "Guten Tag.")]
-    write_pairs(tmp_path / "one.tsv.gz", pairs)
-    write_pairs(tmp_path / "two.tsv.gz", pairs)
-    assert (tmp_path / "one.tsv.gz").read_bytes() == (tmp_path / "two.tsv.gz").read_bytes()
-    found = load_testset(str(tmp_path / "one.tsv.gz"), None, None)
-    assert list(zip(found.sources, found.references, strict=True)) == pairs

@@ -1,4 +1,4 @@
-"""Draws the packaged test and development sets from larger ones: ``python -m edgekit.quality.sample``.
+"""Draws the test and development sets from larger ones: ``python benchmarks/testsets/sample.py``.
 
 In: two aligned text files, or one ``source<TAB>reference[<TAB>set]`` file, plain or ``.gz``. Out: a ``.tsv.gz`` whose
 bytes depend only on the input, the count and the seed. A pair is dropped where its source or its reference has occurred
@@ -48,7 +48,7 @@ def _read_lines(path: Path) -> list[str]:
 
 def main() -> None:
     """Parse the command line and write one sampled set."""
-    parser = argparse.ArgumentParser(prog="python -m edgekit.quality.sample", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("inputs", nargs="+", type=Path, help="SOURCES REFERENCES, or one TSV")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .tsv.gz to write")
     parser.add_argument("--count", type=int, required=True, help="pairs to keep")
