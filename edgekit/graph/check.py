@@ -1,7 +1,7 @@
 """Whether the graphs just written calculate what their weights say; nothing leaves an exporter unchecked.
 
 `check_graphs` runs the encoder and a decoder that shows its logits over fixed ids and compares with `reference`.
-`record_self_check` runs greedy search over one sentence, for the manifest: another machine can repeat it.
+`record_self_check` runs greedy search over one sentence and puts the result into the manifest.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ SUPPRESSED = -1e8
 def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, precision: str) -> float:
     """Compares the graphs in ``directory`` with the numpy reference.
 
+    In fp32 a single wrong bias is seen. In int8 a fault is seen that costs more than quantisation itself does; a
+    smaller one is not, but the same methods build both precisions, and tests hold fp32 to the finer measure.
+
     Returns:
         The root mean square difference of the logits as a share of their standard deviation.
 
@@ -44,8 +47,8 @@ def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
         EdgekitError: it is above the tolerance; a fault of edgekit or of onnxruntime on this machine.
     """
     random = np.random.default_rng(0)
-    source = random.integers(0, config.source_vocab_size - 1, SOURCE_LENGTH)
-    target = random.integers(0, config.target_vocab_size - 1, TARGET_LENGTH)
+    source = random.integers(0, config.source_vocab_size, SOURCE_LENGTH)
+    target = random.integers(0, config.target_vocab_size, TARGET_LENGTH)
     expected = Reference(config, weights, precision).logits(source, target)
     found, next_ids = _run(directory, config, weights, precision, source, target)
     difference = _difference(found, expected)

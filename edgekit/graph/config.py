@@ -70,7 +70,17 @@ class Seq2SeqConfig:
         problems += [
             f"{name}={getattr(self, name)!r} (expected a whole number above 0)"
             for name in _SIZES
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1
+        ]
+        problems += [
+            f"{name}={getattr(self, name)!r} (expected a number above 0)"
+            for name in _FACTORS
+            if type(getattr(self, name)) not in (int, float) or not 0 < getattr(self, name) < float("inf")
+        ]
+        problems += [
+            f"{name}={getattr(self, name)!r} (expected true or false)"
+            for name in _SWITCHES
+            if not isinstance(getattr(self, name), bool)
         ]
         if not problems:
             problems = [
@@ -105,4 +115,6 @@ class Seq2SeqConfig:
         return cls(**values)
 
 
-_SIZES = tuple(field.name for field in fields(Seq2SeqConfig) if field.type == "int")
+_SIZES, _FACTORS, _SWITCHES = (
+    tuple(field.name for field in fields(Seq2SeqConfig) if field.type == kind) for kind in ("int", "float", "bool")
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.bundle.write import stage_bundle, write_manifest
-from edgekit.errors import InputError
+from edgekit.errors import BundleError, InputError
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.seq2seq import DECODER_FILE, ENCODER_FILE, channel_axis, write_graphs
@@ -52,6 +52,8 @@ def quantize_bundle(source: Path, precision: str = "int8", output: Path | None =
 def _write(directory: Path, bundle: Bundle, precision: str) -> Manifest:
     manifest = bundle.manifest
     config = Seq2SeqConfig.from_dict(manifest.architecture)
+    if config.has_shortlist != (manifest.shortlist is not None):
+        raise BundleError(f"{bundle.path}: architecture.has_shortlist and shortlist disagree; export the model again")
     weights = _read_weights(bundle)
     check_shapes(config, weights, str(bundle.path))
     weights = quantize_weights(weights)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from edgekit.bundle.manifest import Manifest, StateTensor
 from edgekit.runtime.batching import pad
+from edgekit.runtime.ports import check_ports
+from edgekit.runtime.session import run_graph
 from edgekit.runtime.shortlist import Shortlist
 
 # Dropping rows copies the state of the others; it pays once this share of the batch has ended.
@@ -35,7 +37,12 @@ class GreedySearch:
         decoder: ort.InferenceSession,
         shortlist: Shortlist | None,
     ) -> None:
-        """Takes two loaded sessions; any number of threads may call `search` at once."""
+        """Takes two loaded sessions; any number of threads may call `search` at once.
+
+        Raises:
+            BundleError: the graphs don't have the inputs and outputs that the manifest says.
+        """
+        check_ports(manifest, encoder, decoder)
         self._generation = manifest.generation
         self._encoder, self._decoder, self._shortlist = encoder, decoder, shortlist
         self._encoder_outputs = [port.name for port in manifest.graphs["encoder"].outputs]
@@ -103,7 +110,7 @@ class _Batch:
             feeds |= {"shortlist": shortlist, "shortlist_bias": bias}
             self._shared["shortlist"] = shortlist
         values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
-        encoded = search._encoder.run_with_ort_values(search._encoder_outputs, values)
+        encoded = run_graph(search._encoder.run_with_ort_values, search._encoder_outputs, values)
         outputs = dict(zip(search._encoder_outputs, encoded, strict=True))
         self._constants = {state.past: outputs[state.past] for state in search._constants}
         # Most translations are about as long as their source; a longer one makes its cache longer.
@@ -142,7 +149,7 @@ class _Batch:
         if position == self._capacity:
             self._lengthen()
         self._inputs["positions"][:] = position
-        self._search._decoder.run_with_iobinding(self._binding)
+        run_graph(self._search._decoder.run_with_iobinding, self._binding)
         for past, present in self._replaced:
             past[:] = present
         self._inputs["input_ids"][:] = self._next_ids

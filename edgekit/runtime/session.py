@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
@@ -18,6 +20,15 @@ DEFAULT_THREADS = 1
 FOLD_DEQUANTIZATION = "session.disable_quant_qdq"
 # Makes constant int8 weights unsigned, whose kernels don't saturate on x86 without VNNI (avx2_weight_s8_to_u8.cc).
 UNSIGNED_WEIGHTS = "session.x64quantprecision"
+
+
+def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a session's method that runs its graph; what onnxruntime can't run is a `BundleError` of one line."""
+    try:
+        return run(*arguments)
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"onnxruntime can't run this bundle's graph ({reason}); export the model again") from None
 
 
 def create_session(path: Path, threads: int | None = None) -> ort.InferenceSession:

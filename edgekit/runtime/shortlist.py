@@ -9,6 +9,7 @@ source id ``w`` suggests ``target_ids[offsets[w]:offsets[w + 1]]``. The ids belo
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,10 @@ class Shortlist:
     def load(cls, path: Path, *, first: int, source_vocab_size: int, target_vocab_size: int) -> Shortlist:
         """Reads ``shortlist.npz``; raises `BundleError` if it is damaged or doesn't fit the vocabularies."""
         try:
+            with zipfile.ZipFile(path) as archive:
+                # Stored as they are, arrays are no larger than the file; deflated, they may be of any size.
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("it is compressed")
             with np.load(path, allow_pickle=False) as arrays:
                 offsets, target_ids = arrays["offsets"], arrays["target_ids"]
         except Exception as error:  # a damaged zip or array fails in many ways

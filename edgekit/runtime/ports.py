@@ -1,0 +1,62 @@
+"""What greedy search asks of a bundle's graphs, checked once at load, so that a manifest and its graphs fit each other.
+
+In: a manifest and two loaded sessions. Out: nothing, or one `BundleError` naming every input and output that is
+missing, unknown or of another type. The manifest's own consistency is `edgekit.bundle.consistency`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnxruntime as ort
+
+from edgekit.bundle.manifest import Manifest, StateTensor
+from edgekit.errors import BundleError
+
+# onnxruntime's names of the types that the ports have.
+TYPES = {"int64": "tensor(int64)", "int32": "tensor(int32)", "float32": "tensor(float)"}
+ENCODER_INPUTS = {"input_ids": "int64", "attention_mask": "int32"}
+DECODER_INPUTS = {"input_ids": "int64", "positions": "int64", "attention_mask": "int32"}
+DECODER_OUTPUTS = {"next_ids": "int64"}
+MOST_SHOWN = 4
+
+
+def check_ports(manifest: Manifest, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:
+    """Raises `BundleError` unless the sessions have the inputs and outputs that the manifest's search needs."""
+    shortlist = {"shortlist": "int64"} if manifest.shortlist else {}
+    constants = {state.past: state.dtype for state in manifest.state if state.kind == "constant"}
+    carried = [state for state in manifest.state if state.kind != "constant"]
+    past = {state.past: state.dtype for state in carried}
+    present = {str(state.present): state.dtype for state in carried}
+    encoder_inputs = ENCODER_INPUTS | (shortlist | {"shortlist_bias": "float32"} if shortlist else {})
+    problems = [
+        *_different("the encoder's inputs", encoder_inputs, encoder.get_inputs()),
+        *_different("the encoder's outputs", constants, encoder.get_outputs()),
+        *_different("the decoder's inputs", DECODER_INPUTS | shortlist | constants | past, decoder.get_inputs()),
+        *_different("the decoder's outputs", DECODER_OUTPUTS | present, decoder.get_outputs()),
+        *(problem for state in carried for problem in _unusable(state)),
+    ]
+    if problems:
+        raise BundleError(
+            f"the bundle's manifest does not fit its graphs: {'; '.join(problems)}; export the model again"
+        )
+
+
+def _different(where: str, expected: dict[str, str], found: Iterable[ort.NodeArg]) -> Iterator[str]:
+    types = {port.name: port.type for port in found}
+    for name in sorted(expected.keys() | types.keys()):
+        if name not in types:
+            yield f"{where} lack {name}"
+        elif name not in expected:
+            yield f"{where} have {name}, which the manifest does not explain"
+        elif types[name] != TYPES.get(expected[name]):
+            yield f"{where}: {name} is {types[name]}, expected {expected[name]}"
+
+
+def _unusable(state: StateTensor) -> Iterator[str]:
+    """What keeps a carried state from being made: it is float32, with one axis a row and at most one that grows."""
+    if state.dtype != "float32":
+        yield f"state {state.name}: expected float32, found {state.dtype}"
+    variable = [axis for axis, size in enumerate(state.shape) if isinstance(size, str)]
+    if state.batch_axis is None or set(variable) - {state.batch_axis, state.growth_axis}:
+        yield f"state {state.name}: expected sizes along all axes but the batch's and the growing one"
