@@ -37,9 +37,9 @@ def check_ports(manifest: Manifest, encoder: ort.InferenceSession, decoder: ort.
         *(problem for state in carried for problem in _unusable(state)),
     ]
     if problems:
-        raise BundleError(
-            f"the bundle's manifest does not fit its graphs: {'; '.join(problems)}; export the model again"
-        )
+        more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
+        listed = "; ".join(problems[:MOST_SHOWN]) + more
+        raise BundleError(f"the bundle's manifest does not fit its graphs: {listed}; export the model again")
 
 
 def _different(where: str, expected: dict[str, str], found: Iterable[ort.NodeArg]) -> Iterator[str]:
