@@ -7,6 +7,7 @@ from typing import Any
 from edgekit.bundle.manifest import Generation, TokenizerFiles
 from edgekit.errors import SourceError
 from edgekit.export.architectures import marian
+from edgekit.export.architectures.marian_options import merge_options
 from edgekit.export.model import Seq2SeqModel
 from edgekit.export.sources.checkpoint import Checkpoint
 from edgekit.export.sources.config_file import read_json
@@ -29,7 +30,7 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
     """
     files = checkpoint.files
     generation = files.get("generation_config")
-    options = marian.merge_options(
+    options = merge_options(
         read_json(files["config"], "config.json"),
         None if generation is None else read_json(generation, "generation_config.json"),
     )

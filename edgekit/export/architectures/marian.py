@@ -1,8 +1,7 @@
 """Hugging Face MarianMT checkpoints (``model_type: marian``): config.json and tensors to `Seq2SeqConfig` and weights.
 
-A post-norm transformer encoder-decoder with sinusoidal positions. All that `transformers.MarianConfig` (4.57) can say
-is either implemented, or without effect at inference, or refused by name; names and formulas follow
-transformers/models/marian/modeling_marian.py and configuration_marian.py.
+A post-norm transformer encoder-decoder with sinusoidal positions. Names and formulas follow
+transformers/models/marian/modeling_marian.py and configuration_marian.py (4.57). `marian_options` says what is refused.
 """
 
 from __future__ import annotations
@@ -14,52 +13,16 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import SourceError, UnsupportedError
+from edgekit.export.architectures.marian_options import ACTIVATIONS, check_options
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.tensors import Tensor
 
 LAYER_NORM_EPSILON = 1e-5  # torch.nn.LayerNorm's default, which modeling_marian.py uses
 SUPPRESSED = np.float32(-1e9)  # a logit that greedy search can't choose, and that stays finite in sums
-ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
 
 # A configuration is a few numbers: more than this is no model but an attempt to fill the memory.
 MOST_POSITIONS = 1 << 14
 LEAST_POSITIONS = 16  # what `edgekit.graph.check` runs
-
-# Options that change the network, and the only values implemented.
-NETWORK_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "model_type": ("marian",),
-    "is_encoder_decoder": (True,),
-    "activation_function": tuple(ACTIVATIONS),
-    "normalize_before": (False,),
-    "normalize_embedding": (False,),
-    "add_final_layer_norm": (False,),
-    "add_bias_logits": (False,),
-    "static_position_embeddings": (True,),
-    "extra_pos_embeddings": (0,),
-    "add_cross_attention": (False,),
-    "is_decoder": (False,),
-    "cross_attention_hidden_size": (None,),
-    "tie_encoder_decoder": (False,),
-    "pruned_heads": ({}, None),
-    "quantization_config": (None,),
-}
-# The same for options that change what greedy search finds.
-SEARCH_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "no_repeat_ngram_size": (0, None),
-    "encoder_no_repeat_ngram_size": (0, None),
-    "repetition_penalty": (1, None),
-    "encoder_repetition_penalty": (1, None),
-    "min_length": (0, None),
-    "min_new_tokens": (0, None),
-    "forced_bos_token_id": (None,),
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "sequence_bias": (None, {}, []),
-    "exponential_decay_length_penalty": (None,),
-    "guidance_scale": (None, 1),
-    "watermarking_config": (None,),
-    "do_sample": (False, None),
-}
 
 # ours -> theirs, within a layer; several of theirs are joined along the output axis
 ENCODER_LAYER = {
@@ -85,17 +48,6 @@ SHARED_NAMES = (
 )
 
 
-def merge_options(config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options of config.json and generation_config.json; with the latter, the former says nothing about search.
-
-    transformers' PreTrainedModel.from_pretrained and GenerationMixin do the same; only token ids are taken from either.
-    """
-    if generation is None:
-        return dict(config)
-    search = {*SEARCH_OPTIONS, "bad_words_ids", "forced_eos_token_id", "max_length"}
-    return {name: value for name, value in config.items() if name not in search} | dict(generation)
-
-
 def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
     """The configuration that `merge_options` gives.
 
@@ -118,7 +70,7 @@ def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
             "is this a MarianMT checkpoint?"
         )
     source_vocab = vocabularies["vocab_size"]
-    shared = bool(options.get("share_encoder_decoder_embeddings", True))
+    shared = options.get("share_encoder_decoder_embeddings", True)
     return Seq2SeqConfig(
         **sizes,
         model_type="marian",
@@ -130,7 +82,7 @@ def read_config(options: Mapping[str, Any]) -> Seq2SeqConfig:
         embed_scale=math.sqrt(sizes["d_model"]) if options.get("scale_embedding", False) else 1.0,
         layer_norm_epsilon=LAYER_NORM_EPSILON,
         shared_embeddings=shared,
-        tied_output=bool(options.get("tie_word_embeddings", True)),
+        tied_output=options.get("tie_word_embeddings", True),
     )
 
 
@@ -144,20 +96,6 @@ _SIZES = (
     "decoder_ffn_dim",
     "max_position_embeddings",
 )
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Raises `UnsupportedError` naming every option whose value is not implemented."""
-    wrong = [
-        f"{name}={options[name]!r} (expected {' or '.join(map(repr, allowed))})"
-        for name, allowed in (NETWORK_OPTIONS | SEARCH_OPTIONS).items()
-        if name in options and options[name] not in allowed
-    ]
-    bad_words = options.get("bad_words_ids") or []
-    if not isinstance(bad_words, list) or any(not isinstance(w, list) or len(w) != 1 for w in bad_words):
-        wrong.append(f"bad_words_ids={bad_words!r} (expected lists of one id each)")
-    if wrong:
-        raise UnsupportedError(f"unsupported MarianMT options: {'; '.join(wrong)}")
 
 
 def map_weights(

@@ -1,12 +1,14 @@
 """The weight map and the options of MarianMT checkpoints: what is read, and what is refused by name."""
 
 import math
+import re
 
 import numpy as np
 import pytest
+from transformers import GenerationConfig, MarianConfig
 
 from edgekit.errors import SourceError, UnsupportedError
-from edgekit.export.architectures import marian
+from edgekit.export.architectures import marian, marian_options
 
 D, FFN, VOCAB, POSITIONS = 4, 6, 10, 18
 OPTIONS = {
@@ -176,6 +178,9 @@ UNSUPPORTED = {
     "add_bias_logits": True,
     "static_position_embeddings": False,
     "extra_pos_embeddings": 2,
+    "scale_embedding": "false",
+    "share_encoder_decoder_embeddings": "no",
+    "tie_word_embeddings": None,
     "add_cross_attention": True,
     "is_decoder": True,
     "cross_attention_hidden_size": 8,
@@ -195,15 +200,44 @@ UNSUPPORTED = {
     "exponential_decay_length_penalty": [5, 1.1],
     "guidance_scale": 1.5,
     "watermarking_config": {"bias": 2.0},
+    "force_words_ids": [[4]],
+    "constraints": [{}],
+    "stop_strings": ["."],
+    "max_new_tokens": 20,
+    "max_time": 0.5,
+    "penalty_alpha": 0.6,
+    "dola_layers": "low",
+    "token_healing": True,
     "do_sample": True,
     "bad_words_ids": [[1, 2]],
+    "forced_eos_token_id": 7,
 }
+# What transformers 4.57 reads only in training, in beam search or sampling, or for the form of what it returns.
+WITHOUT_EFFECT = set(
+    re.findall(
+        r"\w+",
+        """
+    _attn_implementation_autoset _from_model_config _name_or_path architectures bos_token_id chunk_size_feed_forward
+    dtype finetuning_task id2label label2id prefix problem_type sep_token_id task_specific_params tf_legacy_loss
+    tokenizer_class torchscript transformers_version use_bfloat16 num_hidden_layers return_dict use_cache
+    activation_dropout attention_dropout dropout decoder_layerdrop encoder_layerdrop init_std
+    diversity_penalty early_stopping length_penalty num_beam_groups num_beams num_return_sequences
+    epsilon_cutoff eta_cutoff min_p temperature top_k top_p typical_p
+    assistant_confidence_threshold assistant_early_exit assistant_lookbehind is_assistant max_matching_ngram_size
+    num_assistant_tokens num_assistant_tokens_schedule prompt_lookup_num_tokens target_lookbehind
+    cache_config cache_implementation disable_compile low_memory prefill_chunk_size remove_invalid_values
+    renormalize_logits output_attentions output_hidden_states output_logits output_scores return_dict_in_generate
+    return_legacy_cache
+    """,
+    )
+)
+READ = {*OPTIONS, "decoder_vocab_size", "decoder_start_token_id", "pad_token_id", "max_length"}
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_an_unsupported_option_is_refused_by_name(name):
     with pytest.raises(UnsupportedError, match=f"unsupported MarianMT options: {name}="):
-        marian.check_options(OPTIONS | {name: UNSUPPORTED[name]})
+        marian_options.check_options(OPTIONS | {name: UNSUPPORTED[name]})
 
 
 def test_all_unsupported_options_are_in_one_message():
@@ -215,7 +249,19 @@ def test_all_unsupported_options_are_in_one_message():
 
 
 def test_every_option_that_has_requirements_is_tested_above():
-    assert (marian.NETWORK_OPTIONS | marian.SEARCH_OPTIONS).keys() | {"bad_words_ids"} == UNSUPPORTED.keys()
+    others = {"bad_words_ids", "forced_eos_token_id"}
+    assert (marian_options.NETWORK_OPTIONS | marian_options.SEARCH_OPTIONS).keys() | others == UNSUPPORTED.keys()
+
+
+def test_every_option_that_transformers_knows_is_read_or_refused_or_without_effect():
+    known = {*MarianConfig().to_dict(), *GenerationConfig().to_dict()}
+    assert known - READ - WITHOUT_EFFECT - UNSUPPORTED.keys() == set()
+    assert not WITHOUT_EFFECT & (READ | UNSUPPORTED.keys())
+
+
+def test_defaults_of_transformers_are_supported():
+    marian_options.check_options(MarianConfig().to_dict())
+    marian_options.check_options(GenerationConfig(eos_token_id=0, forced_eos_token_id=0).to_dict())
 
 
 @pytest.mark.parametrize(
@@ -272,6 +318,6 @@ def test_layers_that_the_configuration_lacks_are_refused():
 
 def test_search_options_of_config_json_count_only_without_a_generation_config():
     config = OPTIONS | {"min_length": 5, "bad_words_ids": [[3]], "forced_eos_token_id": 0}
-    assert marian.merge_options(config, None) == config
-    merged = marian.merge_options(config, {"max_length": 50, "eos_token_id": 1})
+    assert marian_options.merge_options(config, None) == config
+    merged = marian_options.merge_options(config, {"max_length": 50, "eos_token_id": 1})
     assert merged == OPTIONS | {"max_length": 50, "eos_token_id": 1}
