@@ -79,12 +79,13 @@ def test_the_longest_source_that_a_model_takes_is_taken(translator):
     assert both == [translator.generate_ids([row], max_length=6)[0], translator.generate_ids([short], max_length=6)[0]]
 
 
+@pytest.fixture(scope="module")
+def endless(endless_bundle):
+    return load(endless_bundle)
+
+
 class TestEndless:
     """A model that never chooses EOS."""
-
-    @pytest.fixture(scope="class")
-    def endless(self, endless_bundle):
-        return load(endless_bundle)
 
     @pytest.mark.parametrize(("length", "expected"), [(1, 16), (5, 16), (6, 18), (10, 30), (20, 60), (40, 61)])
     def test_output_is_at_most_three_times_as_long_as_the_source(self, endless, length, expected):
