@@ -1,6 +1,6 @@
 """Which options of a MarianMT checkpoint are implemented, and which are refused.
 
-In: ``config.json`` and ``generation_config.json``. Every option of MarianConfig and GenerationConfig in transformers 4.57
+In: config.json and generation_config.json. Every option of MarianConfig and GenerationConfig in transformers 4.57
 is either implemented, or refused by name, or without effect on greedy search. ``num_beams`` is among the last on
 purpose: most checkpoints have 4 or 6, and edgekit translates greedily. An option that transformers doesn't know changes
 nothing there, nor here.
