@@ -21,13 +21,14 @@ class ForcedDecoding:
         self.encoder = create_session(directory / ENCODER_FILE)
         self.decoder = create_session(directory / LOGITS_FILE)
 
-    def logits(self, sources, targets, pad_id=0):
+    def logits(self, sources, targets, pad_id=0, capacity=64):
         """``float32 [batch, target length, vocabulary]`` and the greedy choices ``int64 [batch, target length]``.
 
         Args:
             sources: source ids of each row, EOS included, of any lengths.
             targets: decoder ids ``[batch, target length]``, the start token first.
             pad_id: what shorter rows are filled up with.
+            capacity: entries of the caches, at least the target length.
         """
         ids, mask = pad(sources, pad_id)
         feeds = {"input_ids": ids, "attention_mask": mask}
@@ -38,7 +39,7 @@ class ForcedDecoding:
         outputs = [output.name for output in self.encoder.get_outputs()]
         shared |= dict(zip(outputs, self.encoder.run(None, feeds), strict=True))
         carried = {
-            state.past: initial_value(state, len(sources), 256)
+            state.past: initial_value(state, len(sources), capacity)
             for state in state_tensors(self.config)
             if state.kind != "constant"
         }

@@ -68,7 +68,8 @@ class Batches:
     def run(self, indices):
         """Logits of each sentence's own candidates, and its greedy choices."""
         rows = [self.rows[i] for i in indices]
-        logits, choices = self.graphs.logits(rows, self.targets[indices])
+        capacity = int(self.random.integers(STEPS, 100))  # of the caches: the runtime's depends on the batch too
+        logits, choices = self.graphs.logits(rows, self.targets[indices], capacity=capacity)
         if self.shortlist is None:
             return list(zip(logits, choices, strict=True))
         shared = self.shortlist.for_batch(rows)[0]

@@ -44,6 +44,18 @@ def test_dropping_finished_rows_changes_nothing(translator, share, monkeypatch):
     assert translator.generate_ids(rows) == usual
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+@pytest.mark.parametrize("bundle", ["endless_bundle", "embedded_int8"])
+def test_caches_that_grow_change_nothing(bundle, step, request, monkeypatch):
+    """Whether room is made while translating, or all at once before."""
+    translator = load(request.getfixturevalue(bundle))
+    rows = sentences(translator, 8, 12, seed=4)
+    usual = translator.generate_ids(rows, max_length=50)
+    monkeypatch.setattr(greedy, "CAPACITY_STEP", step)
+    assert translator.generate_ids(rows, max_length=50) == usual
+    assert max(map(len, usual)) == 50
+
+
 def test_ended_rows_leave_the_batch(embedded_fp32, monkeypatch):
     """Three sentences of one token's translation and one of many: later steps run one row."""
     translator = load(embedded_fp32)
