@@ -16,11 +16,11 @@ from typing import Any
 
 from edgekit.bundle.consistency import find_inconsistencies
 from edgekit.bundle.fields import Fields, read_json_object, shown
+from edgekit.cache import PRECISIONS
 from edgekit.errors import BundleError
 
 SCHEMA_VERSION = 1
 KINDS = ("seq2seq",)
-PRECISIONS = ("fp32", "int8")
 SOURCE_TYPES = ("embedded", "hub", "pypi", "registry", "local")
 PORT_DTYPES = ("int64", "int32", "float32", "bool", "uint8", "int8")
 QUANTIZED_DTYPES = ("int8", "uint8")

@@ -17,6 +17,7 @@ from edgekit.bundle.manifest import (
     Source,
 )
 from edgekit.bundle.write import stage_bundle, write_manifest
+from edgekit.cache import PRECISIONS
 from edgekit.errors import InputError
 from edgekit.export.model import Seq2SeqModel
 from edgekit.export.read_bergamot import read_bergamot
@@ -28,7 +29,6 @@ from edgekit.graph.seq2seq import write_graphs
 from edgekit.quantize.weights import quantize_weights
 from edgekit.runtime.tokenizer import Tokenizer
 
-PRECISIONS = ("int8", "fp32")
 READERS: dict[str, Callable[[Checkpoint], Seq2SeqModel]] = {"marian": read_marian, "bergamot": read_bergamot}
 SHORTLIST_FILE = "shortlist.npz"
 # One short sentence that a bundle's self-check translates, whatever its language: its ids are what counts.
@@ -84,7 +84,7 @@ def write_bundle(directory: Path, checkpoint: Checkpoint, model: Seq2SeqModel, p
     files = write_graphs(directory, model.config, weights, precision)
     check_graphs(directory, model.config, weights, precision)
     for name, text in model.tokenizers.items():
-        (directory / name).write_text(text, encoding="utf-8")
+        (directory / name).write_text(text, encoding="utf-8", newline="\n")  # the same bytes on Windows
     if model.shortlist is not None:
         shortlist = model.shortlist
         np.savez(directory / SHORTLIST_FILE, offsets=shortlist.offsets, target_ids=shortlist.target_ids)

@@ -95,7 +95,7 @@ def test_missing_schema_version_is_said():
     [
         ("kind", "causal-lm", "kind: expected seq2seq, found 'causal-lm'"),
         ("name", "", "name: expected a text, found ''"),
-        ("precision", "int4", "precision: expected fp32 or int8, found 'int4'"),
+        ("precision", "int4", "precision: expected int8 or fp32, found 'int4'"),
         ("architecture", [], "architecture: expected an object, found a list of 0"),
         ("languages/source", 3, "languages.source: expected a text, found 3"),
         ("source/type", "ftp", "source.type: expected embedded or hub or pypi or registry or local, found 'ftp'"),

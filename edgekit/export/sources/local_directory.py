@@ -21,12 +21,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.bundle.files import hash_file
+from edgekit.bundle.files import MANIFEST_NAME, hash_file
 from edgekit.cache import source_dir
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.sources.checkpoint import Checkpoint, source_record
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.gzip_file import unpack_gzip
+from edgekit.export.sources.marian_binary import VERSION as MARIAN_BINARY_VERSION
+from edgekit.export.sources.shortlist_file import MAGIC as SHORTLIST_MAGIC
 
 __all__ = ["MARIAN_FILES", "MAX_MODEL_BYTES", "read_bergamot_files", "read_directory"]
 
@@ -49,9 +51,6 @@ REQUIRED_ROLES = ("config", "source_spm", "target_spm", "vocab")
 # safetensors first: it can hold nothing but tensors.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-
-MARIAN_BINARY_VERSION = 1
-SHORTLIST_MAGIC = 0xF11A48D5013417F5  # bergamot-translator, src/translator/definitions.h
 
 
 def read_directory(
@@ -76,7 +75,7 @@ def read_directory(
         SourceError: No checkpoint, several, or one that lacks files.
         UnsupportedError: A model type or a layout that edgekit does not read.
     """
-    if (directory / "bundle.json").is_file():
+    if (directory / MANIFEST_NAME).is_file():
         raise SourceError(f"{directory} is an edgekit bundle already; `edgekit quantize {directory}` makes it int8")
     config = (
         read_json(directory / "config.json", "the model's configuration")

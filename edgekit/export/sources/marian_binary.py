@@ -24,6 +24,7 @@ from edgekit.export.sources.mapped_file import Cursor, map_file
 from edgekit.graph.tensors import QuantizedTensor, Tensor
 
 WHAT = "a Marian binary model"
+VERSION = 1
 CONFIG_ITEM = "special:model.yml"
 ALPHA_SUFFIX = "_QuantMultA"
 
@@ -101,8 +102,10 @@ def _read_items(path: Path) -> list[_Item]:
     data = map_file(path, WHAT)
     cursor = Cursor(data, path, WHAT)
     version, count = cursor.array("<u8", 2, "version and item count").tolist()
-    if version != 1:
-        raise SourceError(f"{path}: expected {WHAT} of version 1, found version {version}; is it another format?")
+    if version != VERSION:
+        raise SourceError(
+            f"{path}: expected {WHAT} of version {VERSION}, found version {version}; is it another format?"
+        )
     if count > MAX_ITEMS:
         raise SourceError(f"{path}: expected at most {MAX_ITEMS} items, found {count}; the file is damaged")
     headers = cursor.array("<u8", 4 * count, "item headers").reshape(-1, 4).tolist()
