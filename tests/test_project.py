@@ -20,7 +20,7 @@ SOURCES = [path for folder in ("edgekit", "models") for path in sorted((ROOT / f
 # Third-party modules that each part may import, at any depth of its code; a part that is not here may import none.
 THIRD_PARTY = {
     "graph": {"numpy", "onnx_ir", "safetensors"},
-    "quantize": {"numpy", "safetensors"},
+    "quantize": {"numpy"},
     "export": {"filelock", "google", "huggingface_hub", "numpy", "safetensors", "sentencepiece", "yaml"},
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from edgekit.errors import SourceError
 from edgekit.export.sources.mapped_file import map_file
