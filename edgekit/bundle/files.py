@@ -11,9 +11,8 @@ import re
 import stat
 from pathlib import Path
 
+from edgekit.cache import MANIFEST_NAME as MANIFEST_NAME
 from edgekit.errors import BundleError
-
-MANIFEST_NAME = "bundle.json"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
 # Device names that Windows resolves in every directory, with any extension:
