@@ -14,6 +14,9 @@ from pathlib import Path
 from edgekit.cache import MANIFEST_NAME as MANIFEST_NAME
 from edgekit.errors import BundleError
 
+# What file managers put into any directory that they show: in a bundle's, neither a finding nor worth keeping.
+FILE_MANAGER_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", re.ASCII)
 # Device names that Windows resolves in every directory, with any extension:
 # https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgekit.bundle.fields import MAX_JSON_BYTES
-from edgekit.bundle.files import MANIFEST_NAME, hash_file, resolve_file
+from edgekit.bundle.files import FILE_MANAGER_NAMES, MANIFEST_NAME, hash_file, resolve_file
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.onnx_scan import check_external_data
 from edgekit.bundle.verified import fingerprint, is_verified, remember_verified
@@ -86,7 +86,7 @@ def verify_bundle(path: str | os.PathLike[str]) -> list[FileCheck]:
 
     Returns:
         One entry for each file that the manifest lists, in order of name, then one for each other entry of the
-        directory; the latter are findings too.
+        directory; the latter are findings too, but for what file managers leave.
 
     Raises:
         ModelNotFoundError: There is nothing at the path.
@@ -95,7 +95,7 @@ def verify_bundle(path: str | os.PathLike[str]) -> list[FileCheck]:
     directory, manifest, _ = _read_manifest(path)
     checks = [_check_listed(directory, manifest, name) for name in sorted(manifest.files)]
     try:
-        extra = sorted(set(os.listdir(directory)) - set(manifest.files) - {MANIFEST_NAME})
+        extra = sorted(set(os.listdir(directory)) - set(manifest.files) - {MANIFEST_NAME} - FILE_MANAGER_NAMES)
         for name in extra:
             finding = f"{directory / name}: expected only files that the manifest lists; delete it"
             checks.append(FileCheck(name, False, (directory / name).lstat().st_size, finding))

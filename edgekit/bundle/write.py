@@ -22,14 +22,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.bundle.fields import MAX_JSON_BYTES
-from edgekit.bundle.files import MANIFEST_NAME, hash_file, sync_file
+from edgekit.bundle.files import FILE_MANAGER_NAMES, MANIFEST_NAME, hash_file, sync_file
 from edgekit.bundle.locks import DirectoryLock
 from edgekit.bundle.manifest import FileRecord, Manifest
 from edgekit.bundle.read import check_graphs
 from edgekit.errors import OutputError
 
-# What file managers put into any directory that they show.
-_NOT_OURS_BUT_HARMLESS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 # Where locks cannot tell, a directory without a new file for this long is taken for a killed run's.
 _ABANDONED_AFTER_S = 86_400.0
 # Errors of a write that name no file.
@@ -97,6 +95,21 @@ def stage_bundle(target: Path, force: bool = False) -> Iterator[Path]:
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def check_target(target: Path, force: bool = False) -> None:
+    """Refuses a target that `stage_bundle` would refuse because of what is there, before any work; changes nothing.
+
+    Args:
+        target: Where the bundle goes.
+        force: Replace a bundle that is there already.
+
+    Raises:
+        OutputError: The target exists and may not be replaced.
+    """
+    target = _absolute(target)
+    with _as_output_errors(target):
+        _check_target(target, force)
 
 
 def _absolute(target: Path) -> Path:
@@ -180,7 +193,7 @@ def _irreplaceable(target: Path) -> str | None:
     """Returns why a target must not be replaced, or None for an edgekit bundle with nothing else in it."""
     if not stat.S_ISDIR(os.lstat(target).st_mode):
         return "it is not a directory"
-    names = {entry.name for entry in os.scandir(target)} - _NOT_OURS_BUT_HARMLESS
+    names = {entry.name for entry in os.scandir(target)} - FILE_MANAGER_NAMES
     if not names:
         return None
     try:

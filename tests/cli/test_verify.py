@@ -52,6 +52,13 @@ def test_a_foreign_file_is_a_finding_whose_name_cannot_move_the_cursor(bundle, c
     assert last.endswith("expected only files that the manifest lists; delete it")
 
 
+def test_what_file_managers_leave_is_no_finding(bundle, capsys):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (bundle / name).write_text("")
+    assert verify(bundle) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
 def test_a_name_is_looked_up_like_the_runtime_does(bundle, monkeypatch, capsys):
     monkeypatch.chdir(bundle.parent)
     assert verify("tiny-en-de") == 0
