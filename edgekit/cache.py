@@ -22,7 +22,16 @@ from typing import Literal
 
 from edgekit.errors import EdgekitError, ModelNotFoundError, OutputError
 
-__all__ = ["CacheEntry", "bundle_dir", "cache_dir", "clear", "find_bundle", "list_entries", "source_dir"]
+__all__ = [
+    "CacheEntry",
+    "bundle_dir",
+    "cache_dir",
+    "clear",
+    "find_bundle",
+    "find_entries",
+    "list_entries",
+    "source_dir",
+]
 
 # In the order of preference for a name that carries none.
 PRECISIONS = ("int8", "fp32")
@@ -111,6 +120,23 @@ def list_entries() -> list[CacheEntry]:
     return bundles + sources
 
 
+def find_entries(name: str | None = None) -> list[CacheEntry]:
+    """The entries that `clear` removes for a name; arguments and errors as its.
+
+    Raises:
+        ModelNotFoundError: The cache holds nothing of that name.
+    """
+    entries = list_entries()
+    if name is None:
+        return entries
+    names = {name, *(f"{name}-{precision}" for precision in PRECISIONS)}
+    chosen = [entry for entry in entries if entry.name in names]
+    if not chosen:
+        held = ", ".join(entry.name for entry in entries) or "nothing"
+        raise ModelNotFoundError(f"the cache {cache_dir()} has no entry {name!r}; it holds {held}")
+    return chosen
+
+
 def clear(name: str | None = None) -> list[CacheEntry]:
     """Remove one entry, or with None the whole cache, and return what was removed.
 
@@ -121,14 +147,7 @@ def clear(name: str | None = None) -> list[CacheEntry]:
         ModelNotFoundError: The cache holds nothing of that name.
         OutputError: A file could not be removed.
     """
-    entries = list_entries()
-    if name is not None:
-        names = {name, *(f"{name}-{precision}" for precision in PRECISIONS)}
-        chosen = [entry for entry in entries if entry.name in names]
-        if not chosen:
-            held = ", ".join(entry.name for entry in entries) or "nothing"
-            raise ModelNotFoundError(f"the cache {cache_dir()} has no entry {name!r}; it holds {held}")
-        entries = chosen
+    entries = find_entries(name)
     # Only what edgekit writes: EDGEKIT_CACHE may name a directory that holds other things too.
     doomed = [entry.path for entry in entries] if name is not None else [cache_dir() / part for part in PARTS]
     for path in doomed:

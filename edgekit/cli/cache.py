@@ -9,7 +9,8 @@ import click
 import rich.box
 from rich.table import Table
 
-from edgekit.cache import CacheEntry, cache_dir, clear, list_entries
+from edgekit.cache import CacheEntry, cache_dir, clear, find_entries, list_entries
+from edgekit.cli.main import EXIT_FAILURE
 from edgekit.cli.output import note, stdout_console
 
 SCHEMA_VERSION = 1
@@ -54,10 +55,13 @@ def list_command(as_json: bool = False) -> None:
 @command.command("clear")
 @click.argument("name", required=False)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def clear_command(name: str | None, yes: bool) -> None:
+@click.pass_context
+def clear_command(context: click.Context, name: str | None, yes: bool) -> None:
     """Remove the entry NAME as `list` shows it, a model's bundles by its name, or without NAME everything."""
-    if not yes:
-        click.confirm(f"Remove {name or 'everything'} from {cache_dir()}?", abort=True, err=True)
+    find_entries(name)  # an unknown name is refused before the question
+    if not yes and not click.confirm(f"Remove {name or 'everything'} from {cache_dir()}?", err=True):
+        note("nothing removed")
+        context.exit(EXIT_FAILURE)
     removed = clear(name)
     note(f"removed {_total(removed)}")
 

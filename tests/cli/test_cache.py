@@ -1,11 +1,13 @@
 """`edgekit cache`: lists, and clears only when told to."""
 
+import io
 import json
 
 import pytest
 from click.testing import CliRunner
 
 from edgekit.cli.cache import command
+from edgekit.cli.main import run as main
 from edgekit.errors import ModelNotFoundError
 
 
@@ -63,10 +65,11 @@ def test_clear_without_a_name_removes_everything(cache):
     assert list(cache.iterdir()) == []
 
 
-def test_clear_asks_first_and_a_no_removes_nothing(cache):
+def test_clear_asks_first_and_a_no_removes_nothing_says_so_and_is_status_1(cache):
     result = run("clear", answer="n\n", exit_code=1)
     assert result.stdout == ""
     assert f"Remove everything from {cache}? [y/N]" in result.stderr
+    assert result.stderr.endswith("nothing removed\n")
     assert (cache / "bundles" / "marian-en-de-int8").exists()
 
 
@@ -75,7 +78,17 @@ def test_clear_after_a_yes_removes(cache):
     assert not (cache / "sources" / "registry" / "en-pt").exists()
 
 
-def test_clear_of_an_unknown_name_is_an_error():
-    result = CliRunner().invoke(command, ["clear", "nope", "--yes"])
+def test_a_no_is_status_1_of_the_whole_command_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["cache", "clear"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.endswith("nothing removed\n")
+
+
+@pytest.mark.parametrize("args", [[], ["--yes"]])
+def test_clear_of_an_unknown_name_is_an_error_before_the_question(args):
+    result = CliRunner().invoke(command, ["clear", "nope", *args])
+    assert (result.stdout, result.stderr) == ("", "")
     assert isinstance(result.exception, ModelNotFoundError)
     assert "has no entry 'nope'; it holds marian-en-de-int8, registry/en-pt" in str(result.exception)
