@@ -1,4 +1,8 @@
-"""``edgekit export``: a checkpoint to a bundle."""
+"""``edgekit export``: a checkpoint to a bundle.
+
+In: a model and where its bundle goes. Out: the bundle's path on stdout. What can be refused without a network is
+refused before anything is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ from pathlib import Path
 
 import click
 
+from edgekit.bundle.write import check_target
 from edgekit.cli.output import note, progress
+from edgekit.errors import ModelNotFoundError
+from edgekit.recipes import find_recipe
 
 
 @click.command()
@@ -30,7 +37,17 @@ def command(model: str, precision: str, output: Path | None, source: str | None,
       edgekit export firefox-en-pt --precision fp32 -o firefox-fp32
       edgekit export ./my-marian-checkpoint
     """
+    if (target := output or known_output(model, precision)) is not None:
+        check_target(target, force)
     from edgekit.export import export
 
     path = export(model, precision, output, source, force=force, notify=note, progress=progress)
     click.echo(path)
+
+
+def known_output(model: str, precision: str) -> Path | None:
+    """The bundle's default directory if the model's name tells it: a recipe's does, a checkpoint's may not."""
+    try:
+        return Path(f"{find_recipe(model).name}-{precision}")
+    except ModelNotFoundError:
+        return None
