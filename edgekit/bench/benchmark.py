@@ -1,13 +1,14 @@
 """Plans and runs a benchmark: bundles and test sets in, a `Report` out.
 
-Bundles of one model and language pair are compared with each other: measured side by side, and scored against the first
-fp32 one among them. Different models are measured one after the other. Nothing is exported or written here. Everything
-that can be refused (a bundle, a test set, a setting) is refused by `plan_benchmark`, before minutes of work.
+Bundles of one model and language pair that were made from the same files are compared with each other: measured side by
+side, and scored against the first fp32 one among them. Others are measured one after the other. Nothing is exported or
+written here. Everything that can be refused (a bundle, a test set, a setting) is refused by `plan_benchmark`, before
+minutes of work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,12 +124,13 @@ def plan_benchmark(bundles: Sequence[Path], testsets: Sequence[str], settings: B
     """
     if not bundles:
         raise InputError("a benchmark needs at least one bundle or model, found none")
-    found: dict[tuple[str, str | None, str | None], list[Variant]] = {}
+    found: dict[tuple[object, ...], list[Variant]] = {}
     for bundle in dict.fromkeys(path.resolve() for path in bundles):
-        variant = _read_variant(bundle)
-        found.setdefault((variant.model, variant.source_language, variant.target_language), []).append(variant)
+        variant, weights = _read_variant(bundle)
+        found.setdefault((variant.model, variant.source_language, variant.target_language, weights), []).append(variant)
     groups = []
-    for (_, source, target), variants in found.items():
+    for variants in found.values():
+        source, target = variants[0].source_language, variants[0].target_language
         # A stable sort: the fp32 baseline first, the others in the order in which they were given.
         ordered = sorted(variants, key=lambda variant: variant.precision != "fp32")
         groups.append(Group(tuple(ordered), _load_testsets(testsets, variants[0], source, target, settings)))
@@ -168,7 +170,8 @@ def run_benchmark(
     )
 
 
-def _read_variant(path: Path) -> Variant:
+def _read_variant(path: Path) -> tuple[Variant, Hashable]:
+    """The bundle, and what its weights were made from: equal for bundles that may be compared."""
     bundle = open_bundle(path)
     manifest = bundle.manifest
     if manifest.kind != "seq2seq" or manifest.task != "translation":
@@ -177,7 +180,8 @@ def _read_variant(path: Path) -> Variant:
             "bench measures translation only"
         )
     source, languages = manifest.source, manifest.languages
-    return Variant(
+    weights = (source.type, source.id, source.revision, tuple(sorted(source.files.items())))
+    variant = Variant(
         path,
         manifest.name,
         manifest.precision,
@@ -186,6 +190,7 @@ def _read_variant(path: Path) -> Variant:
         languages.target,
         bundle.size_bytes,
     )
+    return variant, weights
 
 
 def _load_testsets(

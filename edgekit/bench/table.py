@@ -85,11 +85,12 @@ def _tables(report: Report, plus_minus: str) -> Iterator[Rows]:
 
 
 def _label(result: Result, report: Report) -> str:
-    """``marian int8``; with the bundle's directory where several of that model and precision were measured."""
-    alike = {
-        other.bundle for other in report.results if (other.model, other.precision) == (result.model, result.precision)
-    }
-    return f"{result.model} {result.precision}" + (f" ({result.bundle})" if len(alike) > 1 else "")
+    """``marian int8``; with what tells it apart where the model has several sources, or the precision bundles."""
+    others = [other for other in report.results if other.model == result.model]
+    marks = [result.source] if len({other.source for other in others}) > 1 else []
+    if len({other.bundle for other in others if other.precision == result.precision}) > 1:
+        marks.append(result.bundle)
+    return f"{result.model} {result.precision}" + (f" ({', '.join(marks)})" if marks else "")
 
 
 def _quality_cells(label: str, result: Result) -> tuple[str, ...]:

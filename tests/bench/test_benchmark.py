@@ -88,6 +88,24 @@ def test_bundles_of_one_model_are_compared_fp32_first(tmp_path):
     assert plan.steps == 3 * (7 + 5 * (7 + 7))
 
 
+@pytest.mark.parametrize(
+    "change", [{"type": "embedded"}, {"id": "other"}, {"revision": "2"}, {"files": {"model.safetensors": "f" * 64}}]
+)
+def test_bundles_of_one_name_from_other_weights_are_not_compared(tmp_path, change):
+    fp32 = build_tiny_bundle(tmp_path / "one")
+    source = replace(tiny_manifest().source, **change)
+    int8 = build_variant_bundle(tmp_path / "two", precision="int8", quantization=Quantization("int8"), source=source)
+    plan = plan_benchmark([fp32, int8], ["flores-dev"], BenchSettings(limit=1))
+    assert [[variant.bundle for variant in group.variants] for group in plan.groups] == [[fp32], [int8]]
+
+
+def test_a_licence_does_not_make_other_weights(tmp_path):
+    fp32 = build_tiny_bundle(tmp_path / "one")
+    source = replace(tiny_manifest().source, license="other")
+    other = build_variant_bundle(tmp_path / "two", source=source)
+    assert len(plan_benchmark([fp32, other], ["flores-dev"], BenchSettings(limit=1)).groups) == 1
+
+
 def test_all_packaged_sets_are_the_default(tmp_path):
     plan = plan_benchmark([build_tiny_bundle(tmp_path / "tiny")], [], BenchSettings())
     assert [(testset.name, len(testset)) for testset in plan.groups[0].testsets] == [
