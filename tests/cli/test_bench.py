@@ -2,12 +2,15 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
-from edgekit.cli.bench import write_file
+from edgekit.cli.bench import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.export import export
 
@@ -58,6 +61,46 @@ def test_default_model_is_exported_benched_and_reported(tmp_path):
     assert int8["words_per_second_batched"] > 0
     assert "exporting marian-en-de in fp32" in done.stderr
     assert "exporting marian-en-de in int8" in done.stderr
+    # What edgekit carries, without a look at the hub.
+    assert {row["source"] for row in report["results"]} == {"embedded marian-en-de"}
+    assert "hub" not in done.stderr
+
+
+def test_a_second_run_exports_nothing(bundles, mine, tmp_path):
+    cache = tmp_path / "cache"
+    for bundle in bundles:
+        shutil.copytree(bundle, cache / "bundles" / bundle.name)
+    quick = ("--testset", mine, "--limit", "1", "--rounds", "1")
+    done = bench(*quick, EDGEKIT_CACHE=str(cache))
+    assert (done.returncode, done.stderr) == (0, "")
+    # By its name the model is first of all the hub's: that this one is not is said once.
+    done = bench("marian-en-de", *quick, EDGEKIT_CACHE=str(cache))
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1
+    assert "made from embedded marian-en-de, not from hub Helsinki-NLP/opus-mt-en-de; " in done.stderr
+
+
+def test_bundles_of_one_name_from_other_sources_are_told_apart_and_not_compared(bundles, mine, tmp_path):
+    other = shutil.copytree(bundles[1], tmp_path / "marian-en-de-int8")
+    manifest = json.loads((other / "bundle.json").read_text(encoding="utf-8"))
+    manifest["source"] |= {"type": "hub", "id": "org/other"}
+    (other / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = bench(bundles[0], other, "--testset", mine, "--limit", "1", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.splitlines()
+    assert table[2].startswith("marian-en-de fp32 (embedded marian-en-de)  ")
+    assert re.match(r"marian-en-de int8 \(hub org/other\) +[\d.]+ +- +[\d.]+ +-", table[3])
+
+
+def test_source_decides_for_models_and_not_for_bundles(bundles):
+    help_text = " ".join(bench("--help").stdout.split())
+    assert "Take each MODEL's weights from exactly there" in help_text
+    assert "Without an argument: marian-en-de with the weights that edgekit carries" in help_text
+    done = bench("marian-en-de", "--source", "registry")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "marian-en-de has no source 'registry'" in done.stderr
+    done = bench(bundles[1], "--source", "hub")
+    assert "is a bundle, to which --source hub does not apply; leave it out" in done.stderr
 
 
 def test_bundles_given_are_measured_as_they_are(bundles, mine, tmp_path):
@@ -142,6 +185,34 @@ def test_report_replaces_a_file_whole_and_leaves_nothing_else(tmp_path):
     write_file(tmp_path / "link.json", "newer\n")
     assert path.read_text() == "newer\n"
     assert sorted(os.listdir(tmp_path)) == ["link.json", "report.json"]
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/stdout", "/dev/stderr", "/dev/fd/1"])
+def test_streams_can_be_written(target):
+    probe = f"from pathlib import Path; from edgekit.cli import bench; bench.check_writable(Path({target!r}))"
+    probe += f"; bench.write_file(Path({target!r}), 'report\\n')"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "" if target == "/dev/null" else "report\n")
+
+
+def test_report_to_a_process_substitution(bundles, mine, tmp_path):
+    edgekit = f"{sys.executable} -m edgekit bench {bundles[1]} --testset {mine} --limit 1 --rounds 1"
+    command = f"{edgekit} --json >(cat > {tmp_path / 'out.json'}; echo done > {tmp_path / 'done'}) > /dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "done").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["schema_version"] == 1
+
+
+def test_streams_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match=r"pipe: is not writable; choose another file"):
+        check_writable(tmp_path / "pipe")
+    with pytest.raises(OutputError, match=r"new\.json: its directory is not writable; choose another"):
+        check_writable(tmp_path / "new.json")
 
 
 def test_report_to_a_pipe_leaves_the_pipe(tmp_path):
