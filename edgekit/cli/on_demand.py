@@ -90,6 +90,8 @@ def _exported_before(
         return []
     if source is not None and source not in REMOTE_SOURCES:
         return []
+    if recipe is None and not _is_bundle_name(f"{model}-{precisions[0]}"):
+        return []
     candidates = [_existing(model, precision, notify) for precision in precisions]
     for first in candidates[0]:
         if source is not None and recipe is not None and not _is_from(first, recipe.sources, source):
@@ -172,6 +174,15 @@ def _base_name(model: str) -> str:
         if model.endswith(f"-{precision}"):
             return model.removesuffix(f"-{precision}")
     return model
+
+
+def _is_bundle_name(name: str) -> bool:
+    """Whether a name, which may be any text, finds a bundle here or in the cache."""
+    try:
+        find_bundle(name)
+    except ModelNotFoundError:
+        return False
+    return True
 
 
 def _recipe(name: str) -> Recipe | None:

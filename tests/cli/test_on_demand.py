@@ -202,6 +202,21 @@ def test_a_checkpoint_that_changed_is_exported_again(cache, tmp_path, notes):
     assert open_bundle(path).manifest.source.files["config.json"] == hash_file(config)[1]
 
 
-def test_an_unknown_name_is_refused():
-    with pytest.raises(ModelNotFoundError, match="no model is named 'marian-en-dee'; the closest names are"):
-        bundles_for("marian-en-dee", ["int8"])
+@pytest.mark.parametrize("name", ["marian-en-dee", "", "a b", "\x1b[2J", "ü", "x" * 5000])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(ModelNotFoundError, match="no model is named"):
+        bundles_for(name, ["fp32", "int8"])
+
+
+def test_a_name_with_a_nul_is_refused():
+    with pytest.raises(ModelNotFoundError, match="holds a NUL"):
+        bundles_for("a\0b", ["int8"])
+
+
+def test_the_pair_of_a_name_that_is_no_recipe_is_found_and_half_a_pair_is_not_enough(tmp_path, put, no_checkpoint):
+    put(tmp_path / "here" / "own-int8")
+    put(tmp_path / "here" / "own-fp32", "fp32")
+    assert [path.name for path in bundles_for("own", ["fp32", "int8"])] == ["own-fp32", "own-int8"]
+    put(tmp_path / "here" / "other-fp32", "fp32")
+    with pytest.raises(AssertionError, match="a checkpoint was looked for"):
+        bundles_for("other", ["fp32", "int8"])
