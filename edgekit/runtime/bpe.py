@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tokenizers import Tokenizer, models  # type: ignore[import-untyped]
-
 from edgekit.errors import InputError
 
 
@@ -30,6 +28,9 @@ class Bpe:
     def __init__(
         self, vocab: Mapping[str, int], merges: list[tuple[str, str]], unk_piece: str, symbols: tuple[str, ...]
     ) -> None:
+        # Here, because Unigram models, which most are, do without it and start sooner.
+        from tokenizers import Tokenizer, models
+
         try:
             model = models.BPE(vocab=dict(vocab), merges=merges, unk_token=unk_piece, fuse_unk=False)
         except Exception as error:  # the library raises nothing more specific
