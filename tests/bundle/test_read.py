@@ -207,7 +207,8 @@ def test_an_unwritable_cache_only_costs_hashing(tiny_bundle, bundle_cache, settl
     assert bundle_cache.read_text() == "a file where the directory should be"
 
 
-def test_a_home_that_does_not_exist_only_costs_hashing(tiny_bundle, monkeypatch, settled, hashed):
+def test_a_home_that_does_not_exist_only_costs_hashing(tiny_bundle, monkeypatch, settled, hashed, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGEKIT_CACHE", "~no-such-user/cache")
     open_bundle(tiny_bundle)
     assert len(hashed) == len(NAMES)

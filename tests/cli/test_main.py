@@ -98,9 +98,7 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing):
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == (
-        f'edgekit: the command line needs {missing}; pip install "edgekit[cli]" brings it\n'
-    )
+    assert done.stderr == (f'edgekit: the command line needs {missing}; pip install "edgekit[cli]" brings it\n')
 
 
 @pytest.mark.parametrize(
