@@ -63,7 +63,10 @@ def resolve_checkpoint(
         return _resolve_recipe(find_recipe(model), source, notify, progress)
     name = _plain_name(Path(repository["name"]))
     if source in (None, "hub"):
-        return hub.fetch_repository(repository["id"], repository["revision"], name, None, notify)
+        try:
+            return hub.fetch_repository(repository["id"], repository["revision"], name, None, notify)
+        except UnavailableSourceError as error:
+            raise _unavailable(model, [str(error)]) from None
     if source in SOURCE_TYPES:
         raise SourceError(f"{model} is on the Hugging Face hub; --source takes hub or a directory for it, not {source}")
     return read_directory(_source_directory(source), name)
@@ -107,13 +110,15 @@ def _resolve_recipe(recipe: Recipe, source: str | None, notify: Notify, progress
         try:
             return _from_source(recipe, entry, notify, progress)
         except UnavailableSourceError as error:
-            if len(sources) == 1:
-                raise
             failures.append(str(error))
             if following is not None:
                 notify(f"{recipe.name}: {error}; using {SOURCE_WORDS[following.type].format(id=following.id)} instead")
-    raise UnavailableSourceError(
-        f"no source of {recipe.name} is available: {'; '.join(failures)}; --source DIRECTORY takes local files"
+    raise _unavailable(recipe.name, failures)
+
+
+def _unavailable(model: str, failures: list[str]) -> UnavailableSourceError:
+    return UnavailableSourceError(
+        f"no source of {model} is available: {'; '.join(failures)}; --source DIRECTORY takes local files"
     )
 
 
