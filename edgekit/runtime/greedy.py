@@ -72,11 +72,16 @@ class GreedySearch:
         outputs: list[list[int]] = [[] for _ in rows]
         alive = np.arange(len(rows))  # rows of `rows` that the batch still holds
         running = np.ones(len(rows), bool)
+        shortest = int(limits.min())
         steps: list[NDArray[np.int64]] = []  # ids chosen since rows last left the batch
         for length in range(1, int(limits.max()) + 1):
             steps.append(batch.step(length - 1))
-            running &= (steps[-1] != eos) & (limits[alive] > length)
+            running &= steps[-1] != eos
+            if length >= shortest:
+                running &= limits[alive] > length
             left = np.count_nonzero(running)
+            if left == len(running):
+                continue
             if not left or left <= (1 - DROP_SHARE) * len(running):
                 for row, ids in zip(alive.tolist(), np.stack(steps, axis=1).tolist(), strict=True):
                     outputs[row] += ids
