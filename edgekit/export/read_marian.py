@@ -17,7 +17,7 @@ from edgekit.export.tokenizer import build_marian_tokenizers
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.runtime.batching import LENGTH_MULTIPLE
 
-# Observed on real text, translations have up to twice the source's tokens; 3 is Marian's own default limit.
+# Marian's own default (its option max-length-factor).
 MAX_LENGTH_FACTOR = 3.0
 
 

@@ -81,12 +81,13 @@ def record_self_check(directory: Path, manifest: Manifest, max_length: int = 16)
 def _run(
     directory: Path, config: Seq2SeqConfig, weights: Weights, precision: str, source: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of every position, and what the graph's own greedy choice was."""
+    """Logits of every position, and what the decoder of the bundle, which shows none, chooses there."""
     path = directory / "logits.onnx"
     with contextlib.ExitStack() as stack:
         stack.callback(path.unlink, missing_ok=True)
         write_logits_decoder(path, config, weights, precision)
         encoder, decoder = create_session(directory / ENCODER_FILE), create_session(path)
+    greedy = create_session(directory / DECODER_FILE)
     padded = np.concatenate([source, source[:PADDING]])[None]
     mask = (np.arange(padded.shape[1]) < len(source)).astype(np.int32)[None]
     feeds: dict[str, np.ndarray] = {"input_ids": padded, "attention_mask": mask}
@@ -106,9 +107,10 @@ def _run(
     logits, choices = [], []
     names = [output.name for output in decoder.get_outputs()]
     for position, token in enumerate(target):
-        ids = {"input_ids": np.array([token]), "positions": np.array([position])}
-        outputs = dict(zip(names, decoder.run(None, {**ids, **shared, **carried}), strict=True))
+        step = {"input_ids": np.array([token]), "positions": np.array([position]), **shared, **carried}
+        choices.append(greedy.run(["next_ids"], step)[0][0])
+        outputs = dict(zip(names, decoder.run(None, step), strict=True))
         logits.append(outputs.pop("logits")[0])
-        choices.append(outputs.pop("next_ids")[0])
+        del outputs["next_ids"]
         carried = {name.replace("present_", "past_"): value for name, value in outputs.items()}
     return np.stack(logits), np.array(choices)

@@ -81,10 +81,7 @@ def _shortlist_rows(emit: Emitter, config: Seq2SeqConfig) -> Outputs:
     shortlist = emit.input("shortlist", "int64", ["shortlist_length"])
     bias = emit.input("shortlist_bias", "float32", ["batch", "shortlist_length"])
     rows = emit.rows(config.output_weight, shortlist)
-    if emit.has("output.bias"):
-        bias = emit.op("Add", bias, emit.op("Gather", emit.weight("output.bias"), shortlist, axis=0))
-    else:
-        bias = emit.op("Identity", bias)
+    bias = emit.op("Add", bias, emit.op("Gather", emit.weight("output.bias"), shortlist, axis=0))
     return {
         "output_weight": (emit.op("Transpose", rows, perm=[1, 0]), "float32", [config.d_model, "shortlist_length"]),
         "output_bias": (bias, "float32", ["batch", "shortlist_length"]),

@@ -19,7 +19,7 @@ from edgekit.runtime.ports import check_ports
 from edgekit.runtime.session import run_graph
 from edgekit.runtime.shortlist import Shortlist
 
-# Dropping rows copies the state of the others; it pays once this share of the batch has ended.
+# Dropping rows copies the state of the others, so it waits until this share of the batch has ended.
 DROP_SHARE = 0.25
 # Entries that a cache has beyond its source's length, at first.
 CAPACITY_STEP = 16

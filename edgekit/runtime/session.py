@@ -12,8 +12,8 @@ from edgekit.errors import BundleError
 from edgekit.runtime.arguments import whole_number
 from edgekit.runtime.saturation import products_saturate
 
-# One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates, and on a
-# machine with any other load the waiting threads cost tenfold (benchmarks/threads).
+# One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates; single
+# sentences took 1.4 to 1.6 times as long with two, and batches 0.9 to 1.2 times (benchmarks/threads).
 DEFAULT_THREADS = 1
 
 # Folds DequantizeLinear of a constant at load: an int8 weight used in float is dequantised once, not each run.

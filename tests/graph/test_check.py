@@ -9,7 +9,7 @@ from edgekit.errors import EdgekitError
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
-from edgekit.graph import decoder
+from edgekit.graph import decoder, seq2seq
 from edgekit.graph.check import check_graphs
 from edgekit.graph.emitter import Emitter
 from edgekit.graph.seq2seq import write_graphs
@@ -212,6 +212,21 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_graph_builder_is_refused(fault, model, precision, tmp_path, monkeypatch):
     FAULTS[fault](monkeypatch)
+    with pytest.raises(EdgekitError, match=REFUSED):
+        build_and_check(tmp_path, model, precision)
+
+
+def test_a_fault_of_the_decoder_that_shows_no_logits_is_refused(model, precision, tmp_path, monkeypatch):
+    """The logits come from a decoder built for the check; the one that the bundle keeps must choose the same ids."""
+    build = seq2seq.build_decoder
+
+    def worst_unless_checked(*arguments, output_logits=False):
+        with monkeypatch.context() as patched:
+            if not output_logits:
+                choosing_the_worst(patched)
+            return build(*arguments, output_logits=output_logits)
+
+    monkeypatch.setattr(seq2seq, "build_decoder", worst_unless_checked)
     with pytest.raises(EdgekitError, match=REFUSED):
         build_and_check(tmp_path, model, precision)
 
