@@ -1,0 +1,1 @@
+"""The recipe that trains the embedded models: data, training, averaging, evaluation, plots, cards. See README.md."""
