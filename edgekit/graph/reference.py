@@ -123,4 +123,4 @@ class Reference:
 
     def _float(self, name: str) -> Array:
         weight = self._weights[name]
-        return weight.dequantize() if isinstance(weight, QuantizedTensor) else weight
+        return tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()

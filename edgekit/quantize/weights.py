@@ -6,8 +6,10 @@ its checkpoint already quantised (Bergamot's) is left exactly as it is.
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgekit.graph.seq2seq import channel_axis
-from edgekit.graph.tensors import QuantizedTensor, Tensor
+from edgekit.graph.tensors import Tensor
 from edgekit.graph.weights_file import Weights
 from edgekit.quantize.int8 import quantize_per_channel
 
@@ -20,6 +22,6 @@ def quantize_weights(weights: Weights) -> dict[str, Tensor]:
 
 
 def _quantize(name: str, tensor: Tensor) -> Tensor:
-    if isinstance(tensor, QuantizedTensor) or tensor.ndim != 2 or name in KEPT_IN_FLOAT:
+    if not isinstance(tensor, np.ndarray) or tensor.ndim != 2 or name in KEPT_IN_FLOAT:
         return tensor
     return quantize_per_channel(tensor, channel_axis(name))
