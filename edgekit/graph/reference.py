@@ -122,5 +122,5 @@ class Reference:
         return np.abs(x).max(axis=1, keepdims=True) * np.float32(1 / 127)
 
     def _float(self, name: str) -> Array:
-        weight = self._weights[name]
+        tensor = self._weights[name]
         return tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()
