@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # In the order of preference for a name that carries none.
-PRECISIONS = ("int8", "fp32")
+PRECISIONS = ("int8", "int4", "fp32")
 MANIFEST_NAME = "bundle.json"
 PARTS = ("bundles", "sources", "locks", "verified")
 
@@ -87,7 +87,7 @@ def bundle_dir(name: str, precision: str) -> Path:
 
     Args:
         name: A recipe's or checkpoint's name, without ``/``.
-        precision: ``fp32`` or ``int8``.
+        precision: ``int8``, ``int4`` or ``fp32``.
 
     Raises:
         EdgekitError: The name is not one plain path component.
@@ -163,8 +163,8 @@ def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
     """The directory of an exported bundle.
 
     A directory's path wins if it holds a ``bundle.json``. Otherwise the name is looked up in the current directory,
-    then in the cache: as it is if it ends in a precision, else with ``-int8`` and, failing that, ``-fp32``. For
-    ``org/name`` the part after the slash counts, as in the name that `edgekit export` gives the bundle.
+    then in the cache: as it is if it ends in a precision, else with ``-int8`` and, failing that, ``-int4``, ``-fp32``.
+    For ``org/name`` the part after the slash counts, as in the name that `edgekit export` gives the bundle.
 
     Args:
         name_or_path: ``path/to/bundle``, ``marian-en-de-int8``, ``marian-en-de`` or ``org/name``.

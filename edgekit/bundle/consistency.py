@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from edgekit.bundle.fields import shown
 from edgekit.bundle.files import file_name_problem
+from edgekit.bundle.generation import TextGeneration
 
 if TYPE_CHECKING:
     from edgekit.bundle.manifest import Manifest, Port, StateTensor
 
-GRAPH_NAMES = {"seq2seq": ("encoder", "decoder")}
+GRAPH_NAMES = {"seq2seq": ("encoder", "decoder"), "causal-lm": ("model",)}
+SCHEMES = {"seq2seq": ("fp32", "int8"), "causal-lm": ("fp32", "int8", "int4")}
 
 
 def find_inconsistencies(manifest: "Manifest") -> list[str]:
@@ -28,6 +30,7 @@ def find_inconsistencies(manifest: "Manifest") -> list[str]:
         *_state_problems(manifest),
         *_file_problems(manifest),
         *_token_problems(manifest),
+        *_kind_only_problems(manifest),
         *_quantization_problems(manifest),
     ]
 
@@ -49,23 +52,27 @@ def _state_problems(manifest: "Manifest") -> Iterator[str]:
     for key in ("name", "past", "present"):
         for name in _repeated(getattr(state, key) for state in manifest.state if getattr(state, key) is not None):
             yield f"state: expected each {key} once, found {shown(name)} twice"
-    encoder, decoder = manifest.graphs["encoder"], manifest.graphs["decoder"]
+    carrier = GRAPH_NAMES[manifest.kind][-1]
     ports = {
-        "decoder input": {port.name: port for port in decoder.inputs},
-        "decoder output": {port.name: port for port in decoder.outputs},
-        "encoder output": {port.name: port for port in encoder.outputs},
+        f"{name} {side}": {port.name: port for port in sided}
+        for name, graph in manifest.graphs.items()
+        for side, sided in (("input", graph.inputs), ("output", graph.outputs))
     }
     for index, state in enumerate(manifest.state):
-        for problem in (*_port_problems(state, ports), *_kind_problems(state)):
+        for problem in (*_port_problems(state, carrier, ports), *_kind_problems(state)):
             yield f"state[{index}]: {problem}"
 
 
-def _port_problems(state: "StateTensor", ports: Mapping[str, Mapping[str, "Port"]]) -> Iterator[str]:
-    wanted = [("decoder input", state.past)]
+def _port_problems(state: "StateTensor", carrier: str, ports: Mapping[str, Mapping[str, "Port"]]) -> Iterator[str]:
+    """``carrier`` is the graph that takes the state and gives it back."""
+    wanted = [(f"{carrier} input", state.past)]
     if state.present is not None:
-        wanted.append(("decoder output", state.present))
+        wanted.append((f"{carrier} output", state.present))
     if state.initial == "encoder":
-        wanted.append(("encoder output", state.past))
+        if "encoder output" in ports:
+            wanted.append(("encoder output", state.past))
+        else:
+            yield "expected another initial than encoder in a bundle without an encoder"
     for what, name in wanted:
         port = ports[what].get(name)
         if port is None:
@@ -104,6 +111,8 @@ def _file_problems(manifest: "Manifest") -> Iterator[str]:
     referenced |= {"tokenizer.source": manifest.tokenizer.source, "tokenizer.target": manifest.tokenizer.target}
     if manifest.shortlist is not None:
         referenced["shortlist.file"] = manifest.shortlist.file
+    if manifest.chat is not None:
+        referenced["chat.template"] = manifest.chat.template
     for key, name in referenced.items():
         if name not in manifest.files:
             yield f"{key}: expected a file that files lists, found {shown(name)}"
@@ -115,14 +124,18 @@ def _file_problems(manifest: "Manifest") -> Iterator[str]:
 def _token_problems(manifest: "Manifest") -> Iterator[str]:
     source_size, target_size = manifest.tokenizer.source_vocab_size, manifest.tokenizer.target_vocab_size
     generation = manifest.generation
-    ids = {
-        "generation.start_token_id": (generation.start_token_id, target_size + 1),
-        "generation.eos_token_id": (generation.eos_token_id, target_size),
-        "generation.pad_token_id": (generation.pad_token_id, max(source_size, target_size)),
-        "generation.unk_token_id": (generation.unk_token_id, max(source_size, target_size)),
+    ids: dict[str, tuple[int | None, int]] = {
         "self_check.input_ids": (max(manifest.self_check.input_ids, default=None), source_size),
         "self_check.output_ids": (max(manifest.self_check.output_ids, default=None), target_size),
+        "generation.pad_token_id": (generation.pad_token_id, max(source_size, target_size)),
     }
+    if isinstance(generation, TextGeneration):
+        ids["generation.bos_token_id"] = (generation.bos_token_id, target_size)
+        ids["generation.eos_token_ids"] = (max(generation.eos_token_ids, default=None), target_size)
+    else:
+        ids["generation.start_token_id"] = (generation.start_token_id, target_size + 1)
+        ids["generation.eos_token_id"] = (generation.eos_token_id, target_size)
+        ids["generation.unk_token_id"] = (generation.unk_token_id, max(source_size, target_size))
     for key, (token_id, vocab_size) in ids.items():
         if token_id is not None and token_id >= vocab_size:
             yield f"{key}: expected ids below {vocab_size} (from the vocabulary's size), found {token_id}"
@@ -130,7 +143,40 @@ def _token_problems(manifest: "Manifest") -> Iterator[str]:
         yield f"shortlist.first: expected at most {target_size} target tokens, found {manifest.shortlist.first}"
 
 
+def _kind_only_problems(manifest: "Manifest") -> Iterator[str]:
+    """What one kind of bundle has and the other cannot have."""
+    if manifest.kind == "seq2seq":
+        if manifest.chat is not None:
+            yield "chat: expected null in a seq2seq bundle, found an object"
+        return
+    tokenizer, generation = manifest.tokenizer, manifest.generation
+    if (tokenizer.source, tokenizer.source_vocab_size) != (tokenizer.target, tokenizer.target_vocab_size):
+        yield "tokenizer: expected the same source and target in a causal-lm bundle, found different ones"
+    if manifest.shortlist is not None:
+        yield "shortlist: expected null in a causal-lm bundle, found an object"
+    if isinstance(generation, TextGeneration) and generation.adds_bos and generation.bos_token_id is None:
+        yield "generation.bos_token_id: expected an id where adds_bos is true, found null"
+    if not manifest.self_check.input_ids:
+        yield "self_check.input_ids: expected at least one id in a causal-lm bundle, found none"
+
+
 def _quantization_problems(manifest: "Manifest") -> Iterator[str]:
     quantization = manifest.quantization
+    schemes = SCHEMES[manifest.kind]
+    if quantization.scheme not in schemes:
+        expected = " or ".join(schemes)
+        yield f"quantization.scheme: expected {expected} in a {manifest.kind} bundle, found {quantization.scheme}"
+    for name, tensor in quantization.tensors.items():
+        in_blocks = tensor.granularity == "per-block"
+        if in_blocks != (tensor.block_size is not None):
+            yield (
+                f"quantization.tensors.{shown(name)}: expected a block_size where granularity is per-block only, "
+                f"found {tensor.granularity} and {tensor.block_size}"
+            )
+        if not in_blocks and (tensor.dtype == "uint4" or tensor.zero_point or tensor.offset):
+            yield (
+                f"quantization.tensors.{shown(name)}: expected uint4, zero_point and offset where granularity is "
+                f"per-block only, found {tensor.granularity}"
+            )
     if quantization.scheme != manifest.precision:
         yield f"quantization.scheme: expected {manifest.precision} like precision, found {quantization.scheme}"

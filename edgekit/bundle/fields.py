@@ -169,6 +169,14 @@ class Fields:
         self.problem(key, "a number above 0")
         return 1.0
 
+    def boolean(self, key: str) -> bool:
+        """Returns true or false."""
+        value = self._values.get(key)
+        if isinstance(value, bool):
+            return value
+        self.problem(key, "true or false")
+        return False
+
     def integers(self, key: str) -> tuple[int, ...]:
         """Returns a list of integers from 0 to `MAX_INTEGER`."""
         values = self._values.get(key)

@@ -16,19 +16,23 @@ from typing import Any
 
 from edgekit.bundle.consistency import find_inconsistencies
 from edgekit.bundle.fields import Fields, read_json_object, shown
+from edgekit.bundle.generation import Chat as Chat
+from edgekit.bundle.generation import Generation as Generation
+from edgekit.bundle.generation import TextGeneration as TextGeneration
+from edgekit.bundle.generation import read_chat, read_generation, read_text_generation
 from edgekit.cache import PRECISIONS
 from edgekit.errors import BundleError
 
 SCHEMA_VERSION = 1
-KINDS = ("seq2seq",)
+KINDS = ("seq2seq", "causal-lm")
 SOURCE_TYPES = ("embedded", "hub", "pypi", "registry", "local")
 PORT_DTYPES = ("int64", "int32", "float32", "bool", "uint8", "int8")
-QUANTIZED_DTYPES = ("int8", "uint8")
-GRANULARITIES = ("per-tensor", "per-channel")
+QUANTIZED_DTYPES = ("int8", "uint8", "uint4")
+GRANULARITIES = ("per-tensor", "per-channel", "per-block")
+BLOCK_SIZES = (16, 256)
 STATE_KINDS = ("constant", "recurrent", "appended")
 INITIAL_VALUES = ("encoder", "zeros", "empty")
-# Far above any model's, low enough that a hostile bundle cannot make a runtime allocate or loop without end.
-MAX_TOKENS = 1 << 20
+# Far above any model's, low enough that a hostile bundle cannot make a runtime allocate without end.
 MAX_VOCAB_SIZE = 1 << 24
 
 _MAX_PROBLEMS_SHOWN = 8
@@ -59,11 +63,19 @@ class Source:
 
 @dataclass(frozen=True)
 class TensorQuantization:
-    """How one tensor of the weights is stored: its dtype, the name of its scale tensor and what one scale covers."""
+    """How one tensor of the weights is stored: its dtype, the name of its scale tensor and what one scale covers.
+
+    A per-block tensor (``uint4`` or ``uint8``) has one scale for each ``block_size`` weights that meet one output, and
+    may have ``zero_point`` and ``offset``, the names of tensors with one entry a block each:
+    ``value = (q - zero_point) * scale + offset``, with a zero point in the middle (8 or 128) where there is none.
+    """
 
     dtype: str
     scale: str
     granularity: str
+    block_size: int | None = None
+    zero_point: str | None = None
+    offset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class StateTensor:
-    """A tensor that the decoder carries from step to step.
+    """A tensor that the decoder (of a causal-lm: the model) carries from step to step.
 
     ``kind`` is ``constant`` (the encoder's output named ``past``, fed unchanged at every step), ``recurrent`` (fixed
     size, replaced at every step) or ``appended`` (a buffer: every step fills the entry at its position along
@@ -121,25 +133,11 @@ class StateTensor:
 
 
 @dataclass(frozen=True)
-class Generation:
-    """Token ids and limits of greedy search; lengths in tokens, ``max_length_factor`` in target per source token.
-
-    ``start_token_id`` may equal the target vocabulary's size: a row of zeros behind the embedding, for models whose
-    decoder begins with a zero vector instead of a token.
-    """
-
-    start_token_id: int
-    eos_token_id: int
-    pad_token_id: int | None
-    unk_token_id: int | None
-    max_source_tokens: int
-    max_length: int
-    max_length_factor: float
-
-
-@dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer files of both sides (the same name where one serves both) and their vocabulary sizes."""
+    """The tokenizer files of both sides (the same name where one serves both) and their vocabulary sizes.
+
+    A causal-lm has one, so source and target are the same.
+    """
 
     source: str
     target: str
@@ -157,7 +155,10 @@ class ShortlistFile:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """A sentence recorded at export: source ids with EOS, and the target ids without EOS that must come out."""
+    """A sentence recorded at export: source ids with EOS, and the target ids without EOS that must come out.
+
+    Of a causal-lm: the ids of a prompt, and the ids with which greedy search goes on.
+    """
 
     input_ids: tuple[int, ...]
     output_ids: tuple[int, ...]
@@ -173,7 +174,11 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a bundle says about itself; ``files`` is filled in when it is written."""
+    """All that a bundle says about itself; ``files`` is filled in when it is written.
+
+    ``generation`` is a `Generation` where ``kind`` is seq2seq, a `TextGeneration` where it is causal-lm; ``chat`` is
+    None for models without a chat template.
+    """
 
     kind: str
     name: str
@@ -185,13 +190,14 @@ class Manifest:
     quantization: Quantization
     graphs: Mapping[str, Graph]
     state: tuple[StateTensor, ...]
-    generation: Generation
+    generation: Generation | TextGeneration
     tokenizer: TokenizerFiles
     shortlist: ShortlistFile | None
     self_check: SelfCheck
     measured: Mapping[str, Any] | None
     created_by: Mapping[str, str]
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    chat: Chat | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -232,8 +238,10 @@ class Manifest:
 
 
 def _read_manifest(fields: Fields) -> Manifest:
+    kind = fields.text("kind", KINDS)
+    read = read_text_generation if kind == "causal-lm" else read_generation
     return Manifest(
-        kind=fields.text("kind", KINDS),
+        kind=kind,
         name=fields.text("name"),
         precision=fields.text("precision", PRECISIONS),
         architecture=fields.mapping("architecture"),
@@ -243,13 +251,14 @@ def _read_manifest(fields: Fields) -> Manifest:
         quantization=_read_quantization(fields.object("quantization")),
         graphs={name: _read_graph(graph) for name, graph in fields.named_objects("graphs")},
         state=tuple(_read_state(state) for state in fields.objects("state")),
-        generation=_read_generation(fields.object("generation")),
+        generation=read(fields.object("generation")),
         tokenizer=_read_tokenizer(fields.object("tokenizer")),
         shortlist=_read_shortlist(fields.object("shortlist")) if fields.has("shortlist") else None,
         self_check=_read_self_check(fields.object("self_check")),
         measured=fields.mapping("measured") if fields.has("measured") else None,
         created_by=fields.text_mapping("created_by"),
         files={name: _read_file(file) for name, file in fields.named_objects("files")},
+        chat=read_chat(fields.object("chat")) if fields.has("chat") else None,
     )
 
 
@@ -273,6 +282,9 @@ def _read_quantization(fields: Fields) -> Quantization:
             dtype=tensor.text("dtype", QUANTIZED_DTYPES),
             scale=tensor.text("scale"),
             granularity=tensor.text("granularity", GRANULARITIES),
+            block_size=tensor.optional_integer("block_size", *BLOCK_SIZES),
+            zero_point=tensor.optional_text("zero_point"),
+            offset=tensor.optional_text("offset"),
         )
         for name, tensor in fields.named_objects("tensors")
     }
@@ -303,18 +315,6 @@ def _read_state(fields: Fields) -> StateTensor:
         growth_axis=fields.optional_integer("growth_axis", 0, 7),
         capacity=fields.optional_integer("capacity", 1),
         initial=fields.text("initial", INITIAL_VALUES),
-    )
-
-
-def _read_generation(fields: Fields) -> Generation:
-    return Generation(
-        start_token_id=fields.integer("start_token_id"),
-        eos_token_id=fields.integer("eos_token_id"),
-        pad_token_id=fields.optional_integer("pad_token_id"),
-        unk_token_id=fields.optional_integer("unk_token_id"),
-        max_source_tokens=fields.integer("max_source_tokens", 1, MAX_TOKENS),
-        max_length=fields.integer("max_length", 1, MAX_TOKENS),
-        max_length_factor=fields.positive_number("max_length_factor"),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edgekit.bundle.manifest import Manifest, StateTensor
+from edgekit.bundle.manifest import Generation, Manifest, StateTensor
 from edgekit.runtime.batching import pad
 from edgekit.runtime.ports import check_ports
 from edgekit.runtime.session import run_graph
@@ -43,6 +43,7 @@ class GreedySearch:
             BundleError: the graphs don't have the inputs and outputs that the manifest says.
         """
         check_ports(manifest, encoder, decoder)
+        assert isinstance(manifest.generation, Generation), "a causal-lm bundle has no encoder to search with"
         self._generation = manifest.generation
         self._encoder, self._decoder, self._shortlist = encoder, decoder, shortlist
         self._encoder_outputs = [port.name for port in manifest.graphs["encoder"].outputs]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.manifest import Generation, Manifest
 from edgekit.bundle.read import Bundle
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.arguments import texts, token_ids, whole_number
@@ -48,7 +48,9 @@ class Translator:
         if manifest.kind != "seq2seq":
             raise BundleError(f"{bundle.path}: a {manifest.kind} bundle can't translate; export a seq2seq model")
         self.manifest: Manifest = manifest
-        files, unk = manifest.tokenizer, manifest.generation.unk_token_id
+        assert isinstance(manifest.generation, Generation)
+        self._generation = manifest.generation
+        files, unk = manifest.tokenizer, self._generation.unk_token_id
         self.source_tokenizer = Tokenizer.load(bundle.file(files.source), files.source_vocab_size, unk)
         self.target_tokenizer = (
             self.source_tokenizer
@@ -134,7 +136,7 @@ class Translator:
         """Source ids with EOS for each piece of a text; none for a text without a letter or digit."""
         if not any(character.isalnum() for character in text):
             return []
-        generation = self.manifest.generation
+        generation = self._generation
         room = generation.max_source_tokens - 1
         encode = self.source_tokenizer.encode
         ids = encode(text)
@@ -145,7 +147,7 @@ class Translator:
         return [[*piece[:room], generation.eos_token_id] for piece in pieces]
 
     def _check_ids(self, rows: list[list[int]]) -> None:
-        longest, vocabulary = self.manifest.generation.max_source_tokens, self.manifest.tokenizer.source_vocab_size
+        longest, vocabulary = self._generation.max_source_tokens, self.manifest.tokenizer.source_vocab_size
         for index, row in enumerate(rows):
             if not 0 < len(row) <= longest:
                 raise InputError(f"sentence {index} has {len(row)} ids; this model takes 1 to {longest}, EOS included")

@@ -49,7 +49,7 @@ def test_manifest_survives_a_round_trip():
 
 def test_json_keys_are_the_frozen_ones_of_schema_version_1():
     top = "schema_version kind name precision architecture languages task source quantization graphs state generation"
-    assert set(VALUES) == set(f"{top} tokenizer shortlist self_check measured created_by files".split())
+    assert set(VALUES) == set(f"{top} tokenizer shortlist self_check measured created_by files chat".split())
     state = "name past present dtype shape kind batch_axis growth_axis capacity initial"
     assert set(VALUES["state"][0]) == set(state.split())
     assert VALUES["files"]["encoder.onnx"] == {"size_bytes": 253, "sha256": "0123456789abcdef" * 4}
@@ -93,9 +93,9 @@ def test_missing_schema_version_is_said():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("kind", "causal-lm", "kind: expected seq2seq, found 'causal-lm'"),
+        ("kind", "diffusion", "kind: expected seq2seq or causal-lm, found 'diffusion'"),
         ("name", "", "name: expected a text, found ''"),
-        ("precision", "int4", "precision: expected int8 or fp32, found 'int4'"),
+        ("precision", "int3", "precision: expected int8 or int4 or fp32, found 'int3'"),
         ("architecture", [], "architecture: expected an object, found a list of 0"),
         ("languages/source", 3, "languages.source: expected a text, found 3"),
         ("source/type", "ftp", "source.type: expected embedded or hub or pypi or registry or local, found 'ftp'"),
@@ -104,7 +104,7 @@ def test_missing_schema_version_is_said():
         (
             "quantization/tensors/embedding/dtype",
             "int3",
-            "tensors.embedding.dtype: expected int8 or uint8, found 'int3'",
+            "tensors.embedding.dtype: expected int8 or uint8 or uint4, found 'int3'",
         ),
         (
             "graphs/encoder/file",
@@ -206,7 +206,7 @@ def test_all_problems_come_in_one_line_and_a_long_list_is_cut():
     with pytest.raises(BundleError) as caught:
         read(values)
     message = str(caught.value)
-    assert "kind: expected seq2seq, found 1; generation.start_token_id: expected" in message
+    assert "kind: expected seq2seq or causal-lm, found 1; generation.start_token_id: expected" in message
     assert message.endswith("upgrade edgekit if the bundle is newer")
     assert "\n" not in message
     values["state"] = [{}] * 1000

@@ -1,0 +1,82 @@
+"""How a bundle's ids are generated: token ids and limits of greedy search (seq2seq), of text generation (causal-lm).
+
+In: the ``generation`` and ``chat`` objects of a manifest. Out: frozen dataclasses. Whether the ids lie within the
+vocabulary and the files exist is `edgekit.bundle.consistency`'s question.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgekit.bundle.fields import Fields
+
+# Far above any model's, low enough that a hostile bundle cannot make a runtime allocate or loop without end.
+MAX_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Token ids and limits of greedy search; lengths in tokens, ``max_length_factor`` in target per source token.
+
+    ``start_token_id`` may equal the target vocabulary's size: a row of zeros behind the embedding, for models whose
+    decoder begins with a zero vector instead of a token.
+    """
+
+    start_token_id: int
+    eos_token_id: int
+    pad_token_id: int | None
+    unk_token_id: int | None
+    max_source_tokens: int
+    max_length: int
+    max_length_factor: float
+
+
+@dataclass(frozen=True)
+class TextGeneration:
+    """Token ids and limits of a decoder-only model.
+
+    ``eos_token_ids`` all end a text (none: only a limit does); ``context_length`` is the most tokens of prompt and text
+    together; ``adds_bos`` says that a prompt begins with ``bos_token_id``.
+    """
+
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int | None
+    context_length: int
+    adds_bos: bool
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model's own chat template, a Jinja2 file, and the text of the special tokens that it may name."""
+
+    template: str
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_generation(fields: Fields) -> Generation:
+    """Reads the ``generation`` of a seq2seq manifest."""
+    return Generation(
+        start_token_id=fields.integer("start_token_id"),
+        eos_token_id=fields.integer("eos_token_id"),
+        pad_token_id=fields.optional_integer("pad_token_id"),
+        unk_token_id=fields.optional_integer("unk_token_id"),
+        max_source_tokens=fields.integer("max_source_tokens", 1, MAX_TOKENS),
+        max_length=fields.integer("max_length", 1, MAX_TOKENS),
+        max_length_factor=fields.positive_number("max_length_factor"),
+    )
+
+
+def read_text_generation(fields: Fields) -> TextGeneration:
+    """Reads the ``generation`` of a causal-lm manifest."""
+    return TextGeneration(
+        bos_token_id=fields.optional_integer("bos_token_id"),
+        eos_token_ids=fields.integers("eos_token_ids"),
+        pad_token_id=fields.optional_integer("pad_token_id"),
+        context_length=fields.integer("context_length", 1, MAX_TOKENS),
+        adds_bos=fields.boolean("adds_bos"),
+    )
+
+
+def read_chat(fields: Fields) -> Chat:
+    """Reads a manifest's ``chat``."""
+    return Chat(fields.file_name("template"), fields.text_mapping("special_tokens"))
