@@ -1,5 +1,6 @@
-"""What a translation is worth: test sets packaged with edgekit, sacreBLEU's scores, paired bootstrap.
+"""What a model's output is worth: texts and test sets packaged with edgekit, scores, and the intervals of losses.
 
-In: source, reference and hypothesis texts. Out: scores with signatures and the interval of a loss. This package runs no
-model and measures no time; `edgekit.bench` does.
+Translations: source, reference and hypothesis texts in, sacreBLEU's scores and the paired bootstrap's interval out.
+Language models: logits in, perplexity and divergence from the unquantised model out. This package runs no model and
+measures no time; `edgekit.bench` does.
 """

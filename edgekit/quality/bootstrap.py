@@ -8,14 +8,16 @@ test set happens to hold. It says nothing of other text, and nothing of a person
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.errors import InputError
 from edgekit.quality.metrics import SentenceStatistics
 
-__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap"]
+__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts"]
 
 BOOTSTRAP_RESAMPLES = 1000
 BOOTSTRAP_SEED = 12345
@@ -62,16 +64,30 @@ def paired_bootstrap(
             "a paired bootstrap needs the same sentences and the same metric twice; found "
             f"{len(baseline.rows)} sentences under {baseline.signature} and {len(system.rows)} under {system.signature}"
         )
-    if resamples < 1:
-        raise InputError(f"a paired bootstrap needs at least 1 resample, found {resamples}")
-    sentences = len(baseline.rows)
-    generator = np.random.default_rng(seed)
-    even = np.full(sentences, 1 / sentences)
     differences = []
-    for start in range(0, resamples, CHUNK):
-        # A draw with replacement is a multinomial count a sentence; counts times statistics are the resample's sums.
-        counts = generator.multinomial(sentences, even, size=min(CHUNK, resamples - start))
+    for counts in resample_counts(len(baseline.rows), resamples, seed):
         pairs = zip(counts @ baseline.rows, counts @ system.rows, strict=True)
         differences += [baseline.score_sum(first) - system.score_sum(second) for first, second in pairs]
     low, high = np.percentile(differences, [2.5, 97.5])
     return Loss(baseline.score() - system.score(), (float(low), float(high)), resamples, seed)
+
+
+def resample_counts(items: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each item is drawn in each resample, int64 [at most `CHUNK`, items] at a time, ``resamples`` rows in all.
+
+    Counts times statistics are the resample's sums: a draw with replacement is a multinomial count an item.
+
+    Args:
+        items: How many there are, at least 1; as many are drawn.
+        resamples: At least 1.
+        seed: Same seed, same counts.
+
+    Raises:
+        InputError: ``resamples`` is below 1.
+    """
+    if resamples < 1:
+        raise InputError(f"a bootstrap needs at least 1 resample, found {resamples}")
+    generator = np.random.default_rng(seed)
+    even = np.full(items, 1 / items)
+    for start in range(0, resamples, CHUNK):
+        yield generator.multinomial(items, even, size=min(CHUNK, resamples - start))

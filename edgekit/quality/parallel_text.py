@@ -8,9 +8,6 @@ Where the packaged sets come from is in ``testsets/ATTRIBUTION.md``.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -18,11 +15,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from edgekit.errors import InputError
+from edgekit.quality.text_file import read_text
 
 __all__ = ["TestSet", "load_testset", "testset_names"]
 
-# A user's file beyond this is no test set; a gzip bomb stops here too.
-MAX_TEXT_BYTES = 64 * 2**20
 BAD_LINES_LISTED = 5
 USER_LICENSE = "the user's own"
 SUFFIX = ".tsv.gz"
@@ -114,12 +110,7 @@ def _load_packaged(name: str, source: str, target: str) -> TestSet:
 
 
 def _parse(file: Traversable, shown: str, name: str, license_name: str) -> TestSet:
-    data = _read_bytes(file, shown)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{shown}: expected UTF-8, found another encoding in line {line}; convert the file") from None
+    text, sha256 = read_text(file, shown, "a test set")
     # Only "\n" ends a line: str.splitlines would also cut at U+2028 and form feeds inside a sentence.
     rows = [line.rstrip("\r").split("\t") for line in text.removesuffix("\n").split("\n")] if text else []
     bad = [number for number, row in enumerate(rows, 1) if len(row) != 2 or not all(cell.strip() for cell in row)]
@@ -133,19 +124,4 @@ def _parse(file: Traversable, shown: str, name: str, license_name: str) -> TestS
             f"not so in line{'s' if len(bad) > 1 else ''} {listed}{more}; correct or remove what is there"
         )
     sources, references = zip(*rows, strict=True)
-    return TestSet(name, sources, references, hashlib.sha256(data).hexdigest(), license_name)
-
-
-def _read_bytes(file: Traversable, shown: str) -> bytes:
-    try:
-        with file.open("rb") as raw:
-            if shown.endswith(".gz"):
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    data = unpacked.read(MAX_TEXT_BYTES + 1)
-            else:
-                data = raw.read(MAX_TEXT_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{shown}: cannot be read as a test set: {error}; check the file") from None
-    if len(data) > MAX_TEXT_BYTES:
-        raise InputError(f"{shown}: expected at most {MAX_TEXT_BYTES >> 20} MiB of text, found more; use fewer pairs")
-    return data
+    return TestSet(name, sources, references, sha256, license_name)

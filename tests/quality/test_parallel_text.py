@@ -4,7 +4,7 @@ from importlib import resources
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.quality import parallel_text
+from edgekit.quality import parallel_text, text_file
 from edgekit.quality.parallel_text import load_testset
 
 
@@ -96,10 +96,10 @@ def test_damaged_gzip_is_refused(tmp_path, damage):
 
 
 def test_oversized_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel_text, "MAX_TEXT_BYTES", 2**20)
+    monkeypatch.setattr(text_file, "MAX_TEXT_BYTES", 2**20)
     path = tmp_path / "bomb.tsv.gz"
     path.write_bytes(gzip.compress(b"a\tb\n" * 2**19))
-    with pytest.raises(InputError, match=r"expected at most 1 MiB of text, found more; use fewer pairs"):
+    with pytest.raises(InputError, match=r"expected at most 1 MiB of text, found more; use less of it"):
         load_testset(str(path), "en", "de")
 
 
