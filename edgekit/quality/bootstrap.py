@@ -73,7 +73,7 @@ def paired_bootstrap(
 
 
 def resample_counts(items: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """How often each item is drawn in each resample, int64 [at most `CHUNK`, items] at a time, ``resamples`` rows in all.
+    """How often each item is drawn in each resample: int64 [at most `CHUNK`, items] at a time, ``resamples`` rows.
 
     Counts times statistics are the resample's sums: a draw with replacement is a multinomial count an item.
 

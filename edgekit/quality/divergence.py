@@ -6,7 +6,7 @@ top p" of llama.cpp's perplexity tool (https://github.com/ggml-org/llama.cpp/tre
 tokens with log p below -16 out of the sum; here all are in it. Unlike perplexity, the divergence has no noise from the
 text: it is 0 where nothing has changed, and cannot fall where a worse model happens to guess better.
 
-In: log-probabilities of both models at the same positions. Out: a figure a position, and their summary. No model is run.
+In: log-probabilities of both models at the same positions. Out: a figure a position, and their summary; no model runs.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Perplexity of a text: windows over its tokens, losses from logits, and intervals by bootstrap over the windows.
 
-A text longer than a model's context is cut into blocks of ``stride`` tokens. Each block is predicted in one window of at
-most ``context`` tokens that ends with it; what precedes the block in the window is context and not counted again. So
-every token is counted once, with ``context - stride`` tokens or more before it except at the text's beginning. (Fixed
-windows with overlap, https://huggingface.co/docs/transformers/perplexity; llama.cpp's perplexity tool counts the second
-half of windows that do not overlap.) Perplexity is exp of the mean loss in nats a token: it depends on the tokenizer,
-so loss by byte and by word are given too, which compare models with different vocabularies on the same text.
+A text longer than a model's context is cut into blocks of ``stride`` tokens. Each is predicted in one window of at most
+``context`` tokens that ends with it; what precedes the block in the window is context and not counted again. So every
+token is counted once, with ``context - stride`` tokens or more before it except at the text's beginning. (Windows that
+overlap: https://huggingface.co/docs/transformers/perplexity; llama.cpp's perplexity tool counts the second half of
+windows that do not.) Perplexity is exp of the mean loss in nats a token: it depends on the tokenizer, so the loss by
+byte and by word is given too, which compares models with different vocabularies on the same text.
 
 In: token ids and logits as arrays; no model is run here. Out: figures with 95 % intervals, which say how far a figure
-depends on which passages the text happens to hold. Refused: a text of fewer than two tokens, logits that are not finite.
+depends on which passages the text holds. Refused: a text of fewer than two tokens, logits that are not finite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads running text that a language model is scored on: what is packaged with edgekit, or a user's own file.
 
-In: a packaged text's name or the path of a UTF-8 file (``.gz`` or plain). Out: an `EvaluationText`. Refused, in one line
-that names the file: another encoding, a file without a word, one that is unreadable or larger than 64 MiB.
+In: a packaged text's name or the path of a UTF-8 file (``.gz`` or plain). Out: an `EvaluationText`. Refused, in one
+line that names the file: another encoding, a file without a word, one that is unreadable or larger than 64 MiB.
 Where the packaged text comes from is in ``testsets/ATTRIBUTION.md``.
 """
 
