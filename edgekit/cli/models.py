@@ -1,4 +1,4 @@
-"""`edgekit models`: the recipes, what their sources weigh, under which licence, and what works without a network."""
+"""`edgekit models`: the recipes and their use, what their sources weigh, their licences, and what works offline."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ OFFLINE_WORDS = {
 def command(as_json: bool) -> None:
     """List the models that edgekit knows by name.
 
-    Where a model has several sources, they are tried in the order shown; sizes and licences follow that order. Any
-    MarianMT repository on the Hugging Face hub (org/name) and any local checkpoint can be exported too.
+    Where a model has several sources, they are tried in the order shown; sizes and licences follow that order. The use
+    is a translation's pair of languages, chat, or text: a model that only continues what it is given. Any repository on
+    the Hugging Face hub (org/name) of one of these families, any such local checkpoint and any GGUF file of one can be
+    exported too.
 
     \b
     Examples:
@@ -62,6 +64,8 @@ def _describe(recipe: Recipe, offline: str | None) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "title": recipe.title,
+        "task": recipe.task,
+        "chat": recipe.chat,
         "languages": {"source": recipe.source_language, "target": recipe.target_language},
         "family": recipe.family,
         "test_sets": list(recipe.test_sets),
@@ -72,13 +76,13 @@ def _describe(recipe: Recipe, offline: str | None) -> dict[str, Any]:
 
 def _build_table(described: list[dict[str, Any]]) -> Table:
     table = Table(box=rich.box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for column in ("name", "languages", "family", "sources", "MB", "licence", "offline"):
+    for column in ("name", "use", "family", "sources", "MB", "licence", "offline"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for model in described:
         sources = model["sources"]
         table.add_row(
             model["name"],
-            "{source}-{target}".format(**model["languages"]),
+            _use(model),
             model["family"],
             ", ".join(source["type"] for source in sources),
             ", ".join(str(source["size_mb"]) for source in sources),
@@ -86,6 +90,12 @@ def _build_table(described: list[dict[str, Any]]) -> Table:
             OFFLINE_WORDS[model["offline"]],
         )
     return table
+
+
+def _use(model: dict[str, Any]) -> str:
+    if model["languages"]["source"] is not None:
+        return "{source}-{target}".format(**model["languages"])
+    return "chat" if model["chat"] else "text"
 
 
 def _license_notes(described: list[dict[str, Any]]) -> list[str]:

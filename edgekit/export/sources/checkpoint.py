@@ -17,7 +17,7 @@ from edgekit.errors import SourceError
 
 __all__ = ["Checkpoint", "Progress", "ProgressBar", "UnavailableSourceError", "no_progress", "source_record"]
 
-Kind = Literal["marian", "bergamot"]
+Kind = Literal["marian", "bergamot", "causal-lm", "gguf"]
 
 
 class UnavailableSourceError(SourceError):
@@ -33,11 +33,14 @@ class Checkpoint:
 
     Attributes:
         name: Plain name for the bundle: the recipe's, the hub repository's or the directory's.
-        kind: ``marian``, a Hugging Face MarianMT repository; ``bergamot``, a Marian binary with SentencePiece models.
-        files: Path by role. ``marian``: ``config``, ``weights`` (``model.safetensors`` or ``pytorch_model.bin``),
-            ``source_spm``, ``target_spm``, ``vocab``, and where present ``target_vocab``, ``generation_config``,
-            ``tokenizer_config``, ``special_tokens_map``. ``bergamot``: ``weights``, ``source_spm``, ``target_spm`` (the
-            same path if the vocabulary is shared), and where present ``shortlist``.
+        kind: ``marian``, a Hugging Face MarianMT repository; ``causal-lm``, one of a decoder-only model; ``gguf``, one
+            file with weights and tokenizer; ``bergamot``, a Marian binary with SentencePiece models.
+        files: Path by role. ``marian`` and ``causal-lm``: ``config``, ``weights`` (``model.safetensors``, the index of
+            sharded ones with ``shard_1`` and so on, or ``pytorch_model.bin``), and where present ``generation_config``,
+            ``tokenizer_config``, ``special_tokens_map``. ``marian`` also: ``source_spm``, ``target_spm``, ``vocab``,
+            and where present ``target_vocab``. ``causal-lm`` also: ``tokenizer``, and where present ``chat_template``.
+            ``gguf``: ``weights``. ``bergamot``: ``weights``, ``source_spm``, ``target_spm`` (the same path if the
+            vocabulary is shared), and where present ``shortlist``.
         languages: ``{"source": code or None, "target": code or None}``, as in the manifest.
         license: SPDX identifier or words; None if unknown.
         source: The manifest's ``source``: ``type``, ``id``, ``revision``, ``license``, ``files`` (SHA-256 by name).

@@ -26,7 +26,7 @@ from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
 from edgekit.export.sources.download import download, read_url
 from edgekit.export.sources.gzip_file import is_gzip, unpack_gzip
-from edgekit.export.sources.local_directory import read_bergamot_files
+from edgekit.export.sources.local_directory import read_pinned_files
 
 __all__ = ["RegistryEntry", "RegistryFile", "choose_entry", "fetch_pair", "is_cached"]
 
@@ -145,7 +145,7 @@ def fetch_pair(
     files = {role: directory / file.name for role, file in entry.files.items()}
     languages = {"source": entry.source_language, "target": entry.target_language}
     record = {"type": "registry", "id": pair, "revision": entry.revision, "license": license_name}
-    return read_bergamot_files(files, languages, name, record)
+    return read_pinned_files(files, languages, name, record)
 
 
 def is_cached(pair: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fetches a MarianMT repository from the Hugging Face hub into the hub's own cache.
+"""Fetches a model's repository from the Hugging Face hub into the hub's own cache.
 
 In: ``org/name`` and a revision. Out: a `Checkpoint` whose source record names the commit. huggingface_hub does the
 fetching, resuming and checking, and obeys ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE``, ``HF_TOKEN`` and
@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import Checkpoint, UnavailableSourceError
 from edgekit.export.sources.download import within
-from edgekit.export.sources.local_directory import (
-    DOCUMENTS,
-    MARIAN_FILES,
-    MAX_MODEL_BYTES,
-    REQUIRED_ROLES,
-    WEIGHT_FILES,
-    read_directory,
-)
+from edgekit.export.sources.local_directory import is_whole, read_directory
+from edgekit.export.sources.repository_files import select_files
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -32,6 +26,8 @@ __all__ = ["fetch_repository", "is_cached"]
 
 DEADLINE_SECONDS = 10.0
 REQUEST_SECONDS = 5.0
+# Ten times the largest model that edgekit is meant for, in float16.
+MAX_MODEL_BYTES = 32 * 2**30
 
 
 def fetch_repository(
@@ -89,7 +85,7 @@ def _describe_repository(repo_id: str, revision: str | None) -> ModelInfo:
     try:
         return within(DEADLINE_SECONDS, ask)
     except GatedRepoError:
-        raise UnavailableSourceError(f"{repo_id} asks for consent on its page; give it and set HF_TOKEN") from None
+        raise _gated(repo_id) from None
     except RevisionNotFoundError:
         raise UnavailableSourceError(f"{repo_id} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
@@ -104,11 +100,11 @@ def _describe_repository(repo_id: str, revision: str | None) -> ModelInfo:
 
 def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
-    wanted = [file for file in (*MARIAN_FILES.values(), *DOCUMENTS) if file in sizes]
-    wanted += [file for file in WEIGHT_FILES if file in sizes][:1]
+    wanted = select_files(sizes)
     total = sum(sizes[file] for file in wanted)
     if total > MAX_MODEL_BYTES:
         raise SourceError(f"{repo_id} has {total:,} bytes of model files, more than the {MAX_MODEL_BYTES:,} expected")
@@ -127,6 +123,8 @@ def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path
             etag_timeout=DEADLINE_SECONDS,
             tqdm_class=TerminalBar,
         )
+    except GatedRepoError:  # of such a repository the hub describes the files, and keeps them back
+        raise _gated(repo_id) from None
     except _failures() as error:
         raise UnavailableSourceError(
             f"fetching {repo_id} from the hub failed ({_describe(error)}); run again to go on from there"
@@ -138,12 +136,15 @@ def _cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
     """The directory of a whole snapshot in the cache, None if there is none."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(repo_id, MARIAN_FILES["config"], revision=revision)
-    if not isinstance(config, str):
-        return None
-    snapshot = Path(config).parent
-    is_whole = all((snapshot / MARIAN_FILES[role]).is_file() for role in REQUIRED_ROLES)
-    return snapshot if is_whole and any((snapshot / file).is_file() for file in WEIGHT_FILES) else None
+    for file in ("config.json", "README.md"):  # a repository of GGUF files need not have the former
+        found = try_to_load_from_cache(repo_id, file, revision=revision)
+        if isinstance(found, str) and is_whole(Path(found).parent):
+            return Path(found).parent
+    return None
+
+
+def _gated(repo_id: str) -> UnavailableSourceError:
+    return UnavailableSourceError(f"{repo_id} asks for consent on its page; give it and set HF_TOKEN")
 
 
 def _failures() -> tuple[type[Exception], ...]:

