@@ -82,7 +82,7 @@ class GgufFile:
     tensors: dict[str, GgufTensor]
 
 
-def read_gguf_file(path: Path) -> GgufFile:
+def parse_gguf(path: Path) -> GgufFile:
     """Reads a file's metadata and finds its tensors.
 
     Raises:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import EdgekitError, SourceError, UnsupportedError
-from edgekit.export.sources.gguf_file import read_gguf_file
+from edgekit.export.sources.gguf_file import parse_gguf
 from edgekit.export.sources.gguf_tensors import read_gguf_tensor
 from tests.damage import damaged_copies, refusals
 from tests.gguf_files import (
@@ -47,12 +47,12 @@ def path(tmp_path):
 
 
 def read_all(path):
-    file = read_gguf_file(path)
+    file = parse_gguf(path)
     return {name: read_gguf_tensor(file, name) for name in file.tensors}
 
 
 def test_everything_is_as_the_gguf_package_reads_it(path):
-    file = read_gguf_file(write_gguf(path, METADATA, TENSORS, KINDS))
+    file = parse_gguf(write_gguf(path, METADATA, TENSORS, KINDS))
     reader = gguf.GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
     assert {name: list(v) if isinstance(v, np.ndarray) else v for name, v in file.metadata.items()} == fields
@@ -67,14 +67,14 @@ def test_everything_is_as_the_gguf_package_reads_it(path):
 
 def test_version_2_has_the_same_layout(path):
     path.write_bytes(pack_gguf([key("a", UINT32, b"\7\0\0\0")], version=2))
-    assert read_gguf_file(path).metadata == {"a": 7}
+    assert parse_gguf(path).metadata == {"a": 7}
 
 
 def test_an_alignment_of_its_own_moves_the_tensors(path):
     data = np.arange(3, dtype="<f4").tobytes()
     keys = [key("general.alignment", UINT32, struct.pack("<I", 128))]
     path.write_bytes(pack_gguf(keys, [tensor("a", [3])], data, alignment=128))
-    np.testing.assert_array_equal(read_gguf_tensor(read_gguf_file(path), "a"), [0, 1, 2])
+    np.testing.assert_array_equal(read_gguf_tensor(parse_gguf(path), "a"), [0, 1, 2])
 
 
 ONE = tensor("a", [4])
@@ -132,7 +132,7 @@ FOUR = b"\0" * 16
 def test_a_file_that_makes_no_sense_is_refused(path, data, message):
     path.write_bytes(data)
     with pytest.raises(SourceError, match=message) as caught:
-        read_gguf_file(path)
+        parse_gguf(path)
     assert str(path) in str(caught.value)
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_makes_no_sense_is_refused(path, data, message):
 def test_an_alignment_that_is_no_power_of_two_from_8_is_refused(path, value):
     path.write_bytes(pack_gguf([key("general.alignment", UINT32, value)], [ONE], FOUR))
     with pytest.raises(SourceError, match=r"expected general\.alignment to be a power of two from 8, found"):
-        read_gguf_file(path)
+        parse_gguf(path)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_an_alignment_that_is_no_power_of_two_from_8_is_refused(path, value):
 def test_what_edgekit_does_not_read_is_refused_by_name(path, data, message):
     path.write_bytes(data)
     with pytest.raises(UnsupportedError, match=message):
-        read_gguf_file(path)
+        parse_gguf(path)
 
 
 def test_a_pile_of_texts_is_refused_before_it_fills_the_memory(path):
@@ -173,13 +173,13 @@ def test_a_pile_of_texts_is_refused_before_it_fills_the_memory(path):
     count = (1 << 21) + 1
     path.write_bytes(pack_gguf([key("k", ARRAY, struct.pack("<IQ", STRING, count) + bytes(8 * count))]))
     with pytest.raises(SourceError, match=r"expected a list that fits the file, found 'k' of 2097153 texts"):
-        read_gguf_file(path)
+        parse_gguf(path)
 
 
 def test_a_header_of_a_model_is_never_larger_than_the_limit(path):
     path.write_bytes(pack_gguf([key("k", STRING, text(b"a" * (64 << 20)))]))
     with pytest.raises(SourceError, match=r"with 67108864 bytes of 'k' at offset 45, found 67108819 bytes"):
-        read_gguf_file(path)
+        parse_gguf(path)
 
 
 def test_damaged_files_give_one_line_or_tensors(path):
@@ -209,7 +209,7 @@ def test_no_change_of_bytes_brings_another_exception(path, changes):
 
 
 def test_floats_are_views_of_the_file(path):
-    file = read_gguf_file(write_gguf(path, {}, {"a": random_array((64, 64))}))
+    file = parse_gguf(write_gguf(path, {}, {"a": random_array((64, 64))}))
     array = read_gguf_tensor(file, "a")
     assert np.shares_memory(array, np.frombuffer(file.tensors["a"].data, np.uint8))
     np.testing.assert_array_equal(array, random_array((64, 64)))

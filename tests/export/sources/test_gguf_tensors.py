@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import SourceError
-from edgekit.export.sources.gguf_file import read_gguf_file
+from edgekit.export.sources.gguf_file import parse_gguf
 from edgekit.export.sources.gguf_tensors import read_gguf_tensor
 from edgekit.graph.tensors import BlockQuantizedTensor
 from tests.gguf_files import pack_gguf, random_array, tensor, write_gguf
@@ -20,7 +20,7 @@ def read(tmp_path):
     def read(kind, dimensions, data, axis=1):
         path = tmp_path / "model.gguf"
         path.write_bytes(pack_gguf(tensors=[tensor("w", dimensions, CODES[kind])], data=data))
-        return read_gguf_tensor(read_gguf_file(path), "w", axis)
+        return read_gguf_tensor(parse_gguf(path), "w", axis)
 
     return read
 
@@ -67,7 +67,7 @@ def test_q4_1_keeps_its_minimum_as_an_offset(read):
 def test_blocks_dequantise_to_the_bits_that_the_gguf_package_gives(tmp_path, kind, bits, axis):
     # An odd number of blocks a row, whose packed zero points need padding.
     weights = {"w": random_array((5, 96), scale=0.1)}
-    file = read_gguf_file(write_gguf(tmp_path / "model.gguf", {}, weights, {"w": kind}))
+    file = parse_gguf(write_gguf(tmp_path / "model.gguf", {}, weights, {"w": kind}))
     found = read_gguf_tensor(file, "w", axis)
     stored = gguf.quantize(weights["w"], gguf.GGMLQuantizationType[kind])
     expected = gguf.dequantize(stored, gguf.GGMLQuantizationType[kind])
