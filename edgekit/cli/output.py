@@ -9,17 +9,21 @@ long work in `progress`::
             bar.advance(1)
 
 Colour and progress appear on a terminal only, and no colour where ``NO_COLOR`` is set. Nothing here formats results.
+Text of models, which may be any, goes through `accept_every_text`; a command that reads text begins with `open_stdin`.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, TextIO
 
 import rich.progress
 from rich.console import Console
+
+from edgekit.errors import InputError
 
 # Wide enough that a table in a file or a pipe is neither wrapped nor cut; a table takes only the columns it needs.
 PIPED_WIDTH = 1000
@@ -72,6 +76,30 @@ def stderr_console() -> Console:
 def note(message: str) -> None:
     """Print one plain line on stderr, unwrapped."""
     stderr_console().print(message, soft_wrap=True)
+
+
+def accept_every_text(stdout: TextIO | None) -> None:
+    """Make a text stream take any character: UTF-8 with "\\n" in a file or pipe, the terminal's own encoding on one."""
+    if not isinstance(stdout, io.TextIOWrapper):
+        return
+    if stdout.isatty():
+        stdout.reconfigure(errors="replace")
+    else:
+        stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+
+
+def open_stdin(instead: str) -> BinaryIO:
+    """A stream of its own: at exit Python locks sys.stdin's, which a reading thread may hold while it waits for a line.
+
+    Args:
+        instead: What a user can give in place of it, for the message.
+
+    Raises:
+        InputError: The process was started without a stdin.
+    """
+    if sys.stdin is None:
+        raise InputError(f"expected lines on stdin, found it closed; give {instead}, or a file with < FILE")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 @contextmanager

@@ -6,18 +6,17 @@ that cannot be translated comes out empty and is named on stderr; the others are
 
 from __future__ import annotations
 
-import io
 import os
 import queue
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from edgekit.cli.on_demand import bundle_for
-from edgekit.cli.output import note
+from edgekit.cli.output import accept_every_text, note, open_stdin
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,8 +57,8 @@ def command(
     import edgekit
 
     # Before minutes of exporting.
-    stdin = None if texts else _open_stdin()
-    _accept_every_text(sys.stdout)
+    stdin = None if texts else open_stdin("texts as arguments")
+    accept_every_text(sys.stdout)
     translator = edgekit.load(bundle_for(model, precision, source), threads)
     if stdin is None:
         # An argument of bytes that are no text would come out as it is, which no terminal takes.
@@ -72,27 +71,6 @@ def command(
         failed += _translate_lines(translator, lines, number, max_length)
     if failed:
         raise InputError(f"{failed} line{'s' if failed > 1 else ''} could not be translated and came out empty")
-
-
-def _open_stdin() -> BinaryIO:
-    """A stream of its own: at exit Python locks sys.stdin's, which the reading thread holds while it waits for a line.
-
-    Raises:
-        InputError: The process was started without a stdin.
-    """
-    if sys.stdin is None:
-        raise InputError("expected lines on stdin, found it closed; give texts as arguments, or a file with < FILE")
-    return open(sys.stdin.fileno(), "rb", closefd=False)
-
-
-def _accept_every_text(stdout: TextIO | None) -> None:
-    """Make a text stream take any character: UTF-8 with "\\n" in a file or pipe, the terminal's own encoding on one."""
-    if not isinstance(stdout, io.TextIOWrapper):
-        return
-    if stdout.isatty():
-        stdout.reconfigure(errors="replace")
-    else:
-        stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
 
 
 def _translate_lines(translator: Translator, lines: list[str], number: int, max_length: int | None) -> int:
