@@ -16,15 +16,18 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from edgekit.graph.tensors import QuantizedTensor
+from edgekit.graph.blockwise import MICROSOFT as MICROSOFT
+from edgekit.graph.blockwise import block_product, block_rows
+from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor
 from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor, Weights
 
 OPSET = 20
 IR_VERSION = 10
-MICROSOFT = "com.microsoft"
 # Activations are unsigned, the middle as zero point: onnxruntime's fast integer kernels on x86 are u8 x s8.
 ACTIVATION_ZERO_POINT = 128
 ACTIVATION_STEPS = 127
+# MatMulNBits with x quantised to int8, block by block: its only fast kernels on x86.
+BLOCK_ACCURACY_LEVEL = 4
 
 Shape = Sequence[int | str]
 Attribute = int | float | str | Sequence[int]
@@ -39,7 +42,8 @@ class Emitter:
         Args:
             weights: the model's weights by name; decides how each product is emitted.
             stored: where each array lies in the weights file.
-            precision: "fp32" (float products; quantised weights are dequantised once, at load) or "int8".
+            precision: "fp32" (float products; weights per tensor or channel are dequantised once, at load; those in
+                blocks at each product), or "int8" or "int4" (activations are quantised, too).
             epsilon: of every layer normalisation.
         """
         self._weights, self._stored, self._precision, self._epsilon = weights, stored, precision, epsilon
@@ -76,21 +80,31 @@ class Emitter:
         """An ``int64 [len(values)]`` constant: shapes, axes, split sizes."""
         return self.constant(np.array(values, np.int64))
 
-    def weight(self, name: str) -> ir.Value:
-        """The stored array ``name`` as an initialiser that points into the weights file."""
-        if name not in self._initializers:
+    def weight(self, name: str, shape: tuple[int, ...] | None = None) -> ir.Value:
+        """The stored array ``name`` as an initialiser that points into the weights file; ``shape`` reshapes it."""
+        key = name if shape is None else f"{name}_{'x'.join(map(str, shape))}"
+        if key not in self._initializers:
             at = self._stored[name]
-            shape = ir.Shape(at.shape)
+            of_shape = ir.Shape(at.shape if shape is None else shape)
+            dtype = _ir_dtype(at.dtype)
             self._initialize(
-                name, ir.ExternalTensor(WEIGHTS_FILE, at.offset, at.length, _ir_dtype(at.dtype), shape=shape, name=name)
+                key, ir.ExternalTensor(WEIGHTS_FILE, at.offset, at.length, dtype, shape=of_shape, name=key)
             )
-        return self._initializers[name]
+        return self._initializers[key]
 
     def has(self, name: str) -> bool:
         """Whether the model has a weight of this name."""
         return name in self._weights
 
-    def linear(self, x: ir.Value, layer: str, *, weight: str | None = None, transposed: bool = False) -> ir.Value:
+    def linear(
+        self,
+        x: ir.Value,
+        layer: str,
+        *,
+        weight: str | None = None,
+        transposed: bool = False,
+        bias: ir.Value | None = None,
+    ) -> ir.Value:
         """``x @ W + b``: ``[rows, in]`` to ``[rows, out]``.
 
         Args:
@@ -98,14 +112,22 @@ class Emitter:
             layer: prefix of ``.weight``, ``.bias`` and, for calibrated int8, ``.activation_scale``.
             weight: name of the weight where it is not ``layer.weight``.
             transposed: the weight is stored ``[out, in]``.
+            bias: ``float32 [out]`` in the place of ``layer.bias``.
         """
-        product, bias = self._product(x, layer, weight or f"{layer}.weight", transposed)
+        product, bias = self.product(x, layer, weight or f"{layer}.weight", transposed, bias)
         return product if bias is None else self.op("Add", product, bias)
 
-    def _product(self, x: ir.Value, layer: str, name: str, transposed: bool) -> tuple[ir.Value, ir.Value | None]:
+    def product(
+        self, x: ir.Value, layer: str, name: str, transposed: bool = False, bias: ir.Value | None = None
+    ) -> tuple[ir.Value, ir.Value | None]:
         """``x @ W``, and the bias that is still to be added, if the operator could not."""
-        bias = self.weight(f"{layer}.bias") if self.has(f"{layer}.bias") else None
-        if self._precision == "int8" and isinstance(self._weights[name], QuantizedTensor):
+        if bias is None and self.has(f"{layer}.bias"):
+            bias = self.weight(f"{layer}.bias")
+        tensor = self._weights[name]
+        if isinstance(tensor, BlockQuantizedTensor):
+            accuracy_level = 0 if self._precision == "fp32" else BLOCK_ACCURACY_LEVEL
+            return block_product(self, x, name, tensor, bias, accuracy_level), None
+        if self._precision != "fp32" and isinstance(tensor, QuantizedTensor):
             return self._integer_product(x, layer, name, bias, transposed)
         return self.op("Gemm", x, self.float_weight(name), bias, transB=int(transposed)), None
 
@@ -159,6 +181,8 @@ class Emitter:
     def rows(self, name: str, ids: ir.Value) -> ir.Value:
         """Rows ``ids`` (int64 ``[rows]``) of the table ``name`` as ``float32 [rows, width]``, dequantised."""
         tensor = self._weights[name]
+        if isinstance(tensor, BlockQuantizedTensor):
+            return block_rows(self, name, tensor, ids)
         table = self.op("Gather", self.weight(name), ids, axis=0)
         if not isinstance(tensor, QuantizedTensor):
             return table
@@ -182,17 +206,20 @@ class Emitter:
 
     def linear_add_norm(self, x: ir.Value, layer: str, residual: ir.Value, norm: str) -> ir.Value:
         """``layer_norm(linear(x) + residual)``, which ends every block: ``[rows, in]`` to ``[rows, d_model]``."""
-        product, bias = self._product(x, layer, f"{layer}.weight", transposed=False)
+        product, bias = self.product(x, layer, f"{layer}.weight")
         return self.add_norm(product, residual, norm, bias)
 
     def feed_forward(self, x: ir.Value, block: str, activation_function: str) -> ir.Value:
         """``layer_norm(down(activation(up(x))) + x)``: ``[rows, d_model]`` to ``[rows, d_model]``."""
-        hidden = self._activation(self.linear(x, f"{block}.up"), activation_function)
+        hidden = self.activation(self.linear(x, f"{block}.up"), activation_function)
         return self.linear_add_norm(hidden, f"{block}.down", x, f"{block}.norm")
 
-    def _activation(self, x: ir.Value, name: str) -> ir.Value:
+    def activation(self, x: ir.Value, name: str) -> ir.Value:
+        """The activation function ``name`` of each element."""
         if name == "relu":
             return self.op("Relu", x)
+        if name == "gelu_tanh":
+            return self.op("FastGelu", x, domain=MICROSOFT)
         if name == "gelu":
             return self.op("Gelu", x)
         # swish(x) = x * sigmoid(x), https://arxiv.org/abs/1710.05941; QuickGelu is x * sigmoid(alpha * x).
@@ -230,5 +257,6 @@ def _ir_dtype(name: str) -> ir.DataType:
         "int64": ir.DataType.INT64,
         "int32": ir.DataType.INT32,
         "int8": ir.DataType.INT8,
+        "uint8": ir.DataType.UINT8,
         "bool": ir.DataType.BOOL,
     }[name]

@@ -5,24 +5,36 @@ file is a JSON header and then plain little-endian tensors, so the graphs point 
 once, whatever number of graphs use them, any safetensors reader opens them, and ``edgekit quantize`` gets them back by
 name. Layout: https://github.com/huggingface/safetensors#format (8-byte header length, header, data).
 
-In: `Weights`. Out: ``weights.safetensors``; a `QuantizedTensor` becomes ``name`` (int8) and ``name_scale`` (float32).
+In: `Weights`. Out: ``weights.safetensors``; a `QuantizedTensor` becomes ``name`` (int8) and ``name_scale`` (float32), a
+`BlockQuantizedTensor` ``name`` (uint8 blocks), ``name_scale`` and, where it has them, ``name_zero_point`` (uint8) and
+``name_offset`` (float32).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgekit.graph.tensors import QuantizedTensor, Tensor
+from edgekit.bundle.manifest import TensorQuantization
+from edgekit.errors import BundleError
+from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 
 WEIGHTS_FILE = "weights.safetensors"
-SCALE_SUFFIX = "_scale"
+SCALE_SUFFIX, ZERO_POINT_SUFFIX, OFFSET_SUFFIX = "_scale", "_zero_point", "_offset"
+# Tables are [vocabulary, d_model], one scale a row; all other matrices are [in, out], one scale a column.
+TABLES = ("source_embedding.weight", "target_embedding.weight", "embedding.weight", "output.weight")
 
 Weights = Mapping[str, Tensor]
+
+
+def channel_axis(name: str) -> int:
+    """The axis that a per-channel scale of the weight ``name`` runs along: its output channels."""
+    return 0 if name in TABLES else 1
 
 
 @dataclass(frozen=True)
@@ -47,29 +59,71 @@ def save_weights(directory: Path, weights: Weights) -> dict[str, StoredTensor]:
         if isinstance(tensor, QuantizedTensor):
             arrays[name] = np.asarray(tensor.values, order="C")
             arrays[name + SCALE_SUFFIX] = np.asarray(tensor.scale, np.float32, order="C")
+        elif isinstance(tensor, BlockQuantizedTensor):
+            arrays |= {name + suffix: np.asarray(array, order="C") for suffix, array in _block_arrays(tensor).items()}
         else:
             arrays[name] = np.asarray(tensor, np.float32, order="C")
     save_file(arrays, directory / WEIGHTS_FILE)
     return stored_tensors(directory)
 
 
-def load_weights(path: Path, quantized: Mapping[str, int | None]) -> dict[str, Tensor]:
+def load_weights(
+    path: Path, quantized: Mapping[str, TensorQuantization], shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, Tensor]:
     """Reads a weights file back, memory-mapped by safetensors.
 
     Args:
         path: the file that `save_weights` wrote.
-        quantized: axis of the scale (None: one scale a tensor) for each name that is a `QuantizedTensor`.
+        quantized: the manifest's entry for each tensor that is not an array of floats.
+        shapes: shapes by name, for tensors in blocks whose rows end within a block; others end with one.
+
+    Raises:
+        BundleError: the file lacks an array that a quantised tensor needs.
+        SourceError: the arrays of a quantised tensor do not fit each other.
     """
     from safetensors.numpy import load_file
 
     arrays = load_file(path)
-    weights: dict[str, Tensor] = {}
-    for name, array in arrays.items():
-        if name in quantized:
-            weights[name] = QuantizedTensor(array, arrays[name + SCALE_SUFFIX], quantized[name])
-        elif not (name.endswith(SCALE_SUFFIX) and name.removesuffix(SCALE_SUFFIX) in quantized):
-            weights[name] = array
-    return weights
+    parts = {
+        name: {name, entry.scale, entry.zero_point or name, entry.offset or name} for name, entry in quantized.items()
+    }
+    missing = sorted(set().union(*parts.values()) - set(arrays))
+    if missing:
+        raise BundleError(f"{path}: the manifest names tensors that it lacks: {', '.join(missing[:4])}; export again")
+    weights: dict[str, Tensor] = {
+        name: _quantized_tensor(name, entry, arrays, (shapes or {}).get(name)) for name, entry in quantized.items()
+    }
+    taken: set[str] = set().union(*parts.values())
+    return weights | {name: array for name, array in arrays.items() if name not in taken}
+
+
+def _quantized_tensor(
+    name: str, entry: TensorQuantization, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...] | None
+) -> Tensor:
+    axis = channel_axis(name)
+    if entry.block_size is None:
+        return QuantizedTensor(arrays[name], arrays[entry.scale], None if entry.granularity == "per-tensor" else axis)
+    rows_along = 1 - axis
+    return BlockQuantizedTensor(
+        values=arrays[name],
+        scales=arrays[entry.scale],
+        length=shape[rows_along] if shape else math.prod(arrays[entry.scale].shape[1:]) * entry.block_size,
+        bits=4 if entry.dtype == "uint4" else 8,
+        axis=rows_along,
+        zero_points=None if entry.zero_point is None else arrays[entry.zero_point],
+        offsets=None if entry.offset is None else arrays[entry.offset],
+    )
+
+
+def _block_arrays(tensor: BlockQuantizedTensor) -> dict[str, np.ndarray]:
+    """The arrays of a tensor by the suffix of their names."""
+    arrays: dict[str, np.ndarray | None] = {
+        "": tensor.values,
+        SCALE_SUFFIX: tensor.scales,
+        ZERO_POINT_SUFFIX: tensor.zero_points,
+        OFFSET_SUFFIX: tensor.offsets,
+    }
+    return {suffix: array for suffix, array in arrays.items() if array is not None}
 
 
 def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
@@ -80,7 +134,7 @@ def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
     data_start = 8 + header_length
     return {
         name: StoredTensor(
-            dtype={"F32": "float32", "I8": "int8"}[entry["dtype"]],
+            dtype={"F32": "float32", "I8": "int8", "U8": "uint8"}[entry["dtype"]],
             shape=tuple(entry["shape"]),
             offset=data_start + entry["data_offsets"][0],
             length=entry["data_offsets"][1] - entry["data_offsets"][0],

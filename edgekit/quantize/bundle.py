@@ -12,13 +12,13 @@ from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.errors import BundleError, InputError
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.config import Seq2SeqConfig
-from edgekit.graph.seq2seq import DECODER_FILE, ENCODER_FILE, channel_axis, write_graphs
+from edgekit.graph.seq2seq import BEAM_DECODER_FILE, DECODER_FILE, ENCODER_FILE, write_graphs
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weight_shapes import check_shapes
 from edgekit.graph.weights_file import WEIGHTS_FILE, load_weights
 from edgekit.quantize.weights import quantize_weights
 
-REBUILT = (ENCODER_FILE, DECODER_FILE, WEIGHTS_FILE)
+REBUILT = (ENCODER_FILE, DECODER_FILE, BEAM_DECODER_FILE, WEIGHTS_FILE)
 
 
 def quantize_bundle(source: Path, precision: str = "int8", output: Path | None = None, *, force: bool = False) -> Path:
@@ -74,8 +74,4 @@ def _write(directory: Path, bundle: Bundle, precision: str) -> Manifest:
 
 
 def _read_weights(bundle: Bundle) -> dict[str, Tensor]:
-    axes = {
-        name: None if tensor.granularity == "per-tensor" else channel_axis(name)
-        for name, tensor in bundle.manifest.quantization.tensors.items()
-    }
-    return load_weights(bundle.file(WEIGHTS_FILE), axes)
+    return load_weights(bundle.file(WEIGHTS_FILE), bundle.manifest.quantization.tensors)

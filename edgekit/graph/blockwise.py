@@ -1,0 +1,79 @@
+"""Nodes for matrices in blocks (`BlockQuantizedTensor`): products, and rows of an embedding from the same bytes.
+
+MatMulNBits and GatherBlockQuantized are onnxruntime's, domain com.microsoft. Neither knows offsets (ggml's Q4_1), so
+what they add is calculated beside: ``sum over blocks of offset * sum(x in the block)``, one small product.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgekit.graph.tensors import BlockQuantizedTensor
+from edgekit.graph.weights_file import OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX
+
+if TYPE_CHECKING:
+    from edgekit.graph.emitter import Emitter
+
+MICROSOFT = "com.microsoft"
+
+
+def block_product(
+    emit: Emitter, x: ir.Value, name: str, tensor: BlockQuantizedTensor, bias: ir.Value | None, accuracy_level: int
+) -> ir.Value:
+    """``x @ W + bias`` for a matrix in blocks: ``float32 [rows, length]`` to ``[rows, tensor rows]``.
+
+    Args:
+        emit: the graph.
+        x: ``float32 [rows, tensor.length]``.
+        name: the matrix's name in the weights file.
+        tensor: the matrix.
+        bias: ``float32 [tensor rows]``, or None.
+        accuracy_level: MatMulNBits' own: 0 keeps ``x`` in float, 4 quantises it to int8, block by block.
+    """
+    zero_points = None if tensor.zero_points is None else emit.weight(name + ZERO_POINT_SUFFIX)
+    product = emit.op(
+        "MatMulNBits",
+        *(x, emit.weight(name), emit.weight(name + SCALE_SUFFIX), zero_points, None, bias),
+        domain=MICROSOFT,
+        K=tensor.length,
+        N=tensor.values.shape[0],
+        bits=tensor.bits,
+        block_size=tensor.block_size,
+        accuracy_level=accuracy_level,
+    )
+    if tensor.offsets is None:
+        return product
+    return emit.op("Gemm", _block_sums(emit, x, tensor), emit.weight(name + OFFSET_SUFFIX), product, transB=1)
+
+
+def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.Value) -> ir.Value:
+    """Rows ``ids`` (int64 ``[rows]``) of a table in blocks as ``float32 [rows, length]``."""
+    table_rows, blocks, block_bytes = tensor.values.shape
+    zero_points = None if tensor.zero_points is None else emit.weight(name + ZERO_POINT_SUFFIX)
+    rows = emit.op(
+        "GatherBlockQuantized",
+        # The same bytes as MatMulNBits', but here a row's blocks are one axis.
+        *(emit.weight(name, (table_rows, blocks * block_bytes)), ids, emit.weight(name + SCALE_SUFFIX), zero_points),
+        domain=MICROSOFT,
+        bits=tensor.bits,
+        block_size=tensor.block_size,
+        gather_axis=0,
+        quantize_axis=1,
+    )
+    if tensor.offsets is not None:
+        offsets = emit.op("Unsqueeze", emit.op("Gather", emit.weight(name + OFFSET_SUFFIX), ids, axis=0), emit.ints(-1))
+        by_block = emit.op("Reshape", rows, emit.ints(-1, blocks, tensor.block_size))
+        rows = emit.op("Reshape", emit.op("Add", by_block, offsets), emit.ints(-1, blocks * tensor.block_size))
+    if tensor.length == blocks * tensor.block_size:
+        return rows
+    return emit.op("Slice", rows, emit.ints(0), emit.ints(tensor.length), emit.ints(1))
+
+
+def _block_sums(emit: Emitter, x: ir.Value, tensor: BlockQuantizedTensor) -> ir.Value:
+    """The sum of each block of ``x``: ``float32 [rows, blocks]``."""
+    blocks, size = tensor.scales.shape[1], tensor.block_size
+    if missing := blocks * size - tensor.length:
+        x = emit.op("Pad", x, emit.ints(0, 0, 0, missing))
+    return emit.op("ReduceSum", emit.op("Reshape", x, emit.ints(-1, blocks, size)), emit.ints(-1), keepdims=0)
