@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from edgekit.bundle.manifest import Manifest, Port, StateTensor
 
 GRAPH_NAMES = {"seq2seq": ("encoder", "decoder"), "causal-lm": ("model",)}
+# Graphs that a bundle may do without, and then lacks what they are for.
+OPTIONAL_GRAPHS = {"seq2seq": {"beam_decoder"}, "causal-lm": set[str]()}
 SCHEMES = {"seq2seq": ("fp32", "int8"), "causal-lm": ("fp32", "int8", "int4")}
 
 
 def find_inconsistencies(manifest: "Manifest") -> list[str]:
     """Returns what does not fit together in a manifest, one entry a contradiction."""
     expected = GRAPH_NAMES[manifest.kind]
-    if sorted(manifest.graphs) != sorted(expected):
+    if manifest.graphs.keys() - OPTIONAL_GRAPHS[manifest.kind] != set(expected):
         found = ", ".join(shown(name) for name in list(manifest.graphs)[:4]) or "none"
         return [f"graphs: expected {' and '.join(expected)}, found {found}"]
     return [

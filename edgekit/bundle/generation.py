@@ -15,10 +15,11 @@ MAX_TOKENS = 1 << 20
 
 @dataclass(frozen=True)
 class Generation:
-    """Token ids and limits of greedy search; lengths in tokens, ``max_length_factor`` in target per source token.
+    """Token ids and limits of search; lengths in tokens, ``max_length_factor`` in target per source token.
 
     ``start_token_id`` may equal the target vocabulary's size: a row of zeros behind the embedding, for models whose
-    decoder begins with a zero vector instead of a token.
+    decoder begins with a zero vector instead of a token. ``forces_eos`` says that EOS follows the last token that the
+    limit allows, and counts for the length of a beam search's hypothesis.
     """
 
     start_token_id: int
@@ -28,6 +29,7 @@ class Generation:
     max_source_tokens: int
     max_length: int
     max_length_factor: float
+    forces_eos: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def read_generation(fields: Fields) -> Generation:
         max_source_tokens=fields.integer("max_source_tokens", 1, MAX_TOKENS),
         max_length=fields.integer("max_length", 1, MAX_TOKENS),
         max_length_factor=fields.positive_number("max_length_factor"),
+        forces_eos=fields.has("forces_eos") and fields.boolean("forces_eos"),
     )
 
 

@@ -61,7 +61,7 @@ def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict
     longest = options.get("max_length") or config.max_position_embeddings
     if type(longest) is not int or longest < 1:
         raise SourceError(f"config.json: expected a whole number above 0 for max_length, found {longest!r}")
-    outside = 1 if options.get("forced_eos_token_id") is None else 2
+    forces_eos = options.get("forced_eos_token_id") is not None
     return Generation(
         start_token_id=ids["decoder_start_token_id"],
         eos_token_id=ids["eos_token_id"],
@@ -69,6 +69,7 @@ def _read_generation(config: Seq2SeqConfig, options: dict[str, Any], vocab: dict
         unk_token_id=vocab.get("<unk>"),
         # Sources are padded to whole fours, and padding has positions too.
         max_source_tokens=config.max_position_embeddings // LENGTH_MULTIPLE * LENGTH_MULTIPLE,
-        max_length=max(1, min(longest, config.max_position_embeddings) - outside),
+        max_length=max(1, min(longest, config.max_position_embeddings) - (2 if forces_eos else 1)),
         max_length_factor=MAX_LENGTH_FACTOR,
+        forces_eos=forces_eos,
     )

@@ -49,7 +49,7 @@ def build_decoder(
     lengths = _lengths(emit, positions) if config.decoder_cell == "self_attention" else ()
     presents: Outputs = {}
     for layer in range(config.decoder_layers):
-        x, present = _self_attention(emit, config, x, layer, lengths) if lengths else _ssru(emit, config, x, layer)
+        x, present = _self_attention(emit, config, x, layer, lengths) if lengths else ssru(emit, config, x, layer)
         presents |= present
         x = _cross_attention(emit, config, x, mask, layer)
         x = emit.feed_forward(x, f"decoder.layers.{layer}.feed_forward", config.activation_function)
@@ -76,12 +76,7 @@ def _self_attention(
 ) -> tuple[ir.Value, Outputs]:
     """Attention over this sentence's tokens so far; this one's key and value go into the cache at its position."""
     block = f"decoder.layers.{layer}.self_attention"
-    heads, head_dim = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
-    if head_dim % HEAD_DIM_MULTIPLE:
-        raise UnsupportedError(
-            f"unsupported {config.model_type} configuration: decoder_attention_heads={heads} of "
-            f"d_model={config.d_model} are {head_dim} wide (expected a multiple of {HEAD_DIM_MULTIPLE})"
-        )
+    heads, head_dim = config.decoder_attention_heads, _head_dim(config)
     shape: Shape = ["batch", heads, "capacity", head_dim]
     past = [emit.input(f"past_{name}_{layer}", "float32", shape) for name in ("key", "value")]
     qkv = emit.op("Unsqueeze", emit.linear(x, f"{block}.qkv"), emit.ints(1))
@@ -95,18 +90,40 @@ def _self_attention(
     return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
 
 
-def _ssru(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int) -> tuple[ir.Value, Outputs]:
+def _head_dim(config: Seq2SeqConfig) -> int:
+    heads, head_dim = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
+    if head_dim % HEAD_DIM_MULTIPLE:
+        raise UnsupportedError(
+            f"unsupported {config.model_type} configuration: decoder_attention_heads={heads} of "
+            f"d_model={config.d_model} are {head_dim} wide (expected a multiple of {HEAD_DIM_MULTIPLE})"
+        )
+    return head_dim
+
+
+def ssru(
+    emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int, rows: str = "batch"
+) -> tuple[ir.Value, Outputs]:
     """Simpler simple recurrent unit (https://arxiv.org/abs/1910.12702, section 3.2.2, with Marian's ReLU output).
 
     ``c = g * c_past + (1 - g) * u`` with candidate ``u = x W`` and gate ``g = sigmoid(x W_f + b_f)``.
+
+    Args:
+        emit: the graph; gets the input ``past_state_{layer}``.
+        config: the model's sizes.
+        x: ``float32 [rows, d_model]``.
+        layer: of the decoder, from 0.
+        rows: name of the state's first axis.
+
+    Returns:
+        The block's output, of ``x``'s shape, and the graph's output ``present_state_{layer}``.
     """
     block = f"decoder.layers.{layer}.ssru"
-    past = emit.input(f"past_state_{layer}", "float32", ["batch", config.d_model])
+    past = emit.input(f"past_state_{layer}", "float32", [rows, config.d_model])
     candidate, gate = emit.ops("Split", emit.linear(x, f"{block}.candidate_gate"), outputs=2, axis=1, num_outputs=2)
     kept = emit.op("Mul", emit.op("Sigmoid", gate), emit.op("Sub", past, candidate))
     state = emit.op("Add", candidate, kept)
     x = emit.add_norm(emit.op("Relu", state), x, f"{block}.norm")
-    return x, {f"present_state_{layer}": (state, "float32", ["batch", config.d_model])}
+    return x, {f"present_state_{layer}": (state, "float32", [rows, config.d_model])}
 
 
 def _cross_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, mask: ir.Value, layer: int) -> ir.Value:

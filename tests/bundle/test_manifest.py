@@ -141,6 +141,7 @@ def test_missing_schema_version_is_said():
         ("generation/max_length", 0, "generation.max_length: expected an integer from 1 to 1048576, found 0"),
         ("generation/max_length", 10**18, "generation.max_length: expected an integer from 1 to 1048576"),
         ("generation/max_length", True, "generation.max_length: expected an integer from 1 to 1048576, found True"),
+        ("generation/forces_eos", 1, "generation.forces_eos: expected true or false, found 1"),
         ("generation/max_length_factor", 0, "generation.max_length_factor: expected a number above 0, found 0"),
         ("generation/eos_token_id", 6, r"generation.eos_token_id: expected ids below 6 \(from the vocabulary's size\)"),
         ("generation/start_token_id", 7, "generation.start_token_id: expected ids below 7"),

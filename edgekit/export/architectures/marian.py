@@ -120,8 +120,7 @@ def map_weights(
                     weights[f"{ours}.{name}.{kind}"] = reader.take(f"{theirs}.{part}.{kind}", (config.d_model,))
     reader.check()
     weights["positions.weight"] = sinusoids(*_positions_shape(config)) if positions is None else positions
-    weights["output.bias"] = _output_bias(bias, config.target_vocab_size, options)
-    return weights
+    return weights | _output_bias(bias, config.target_vocab_size, options)
 
 
 def _linear_shape(config: Seq2SeqConfig, side: str, name: str) -> tuple[int, int]:
@@ -149,16 +148,23 @@ def _embeddings(reader: _Tensors, config: Seq2SeqConfig) -> dict[str, Tensor]:
     return weights
 
 
-def _output_bias(stored: np.ndarray | None, size: int, options: Mapping[str, Any]) -> np.ndarray:
-    """``final_logits_bias``, or zeros, with the ids that generation forbids (``bad_words_ids``) made impossible."""
+def _output_bias(stored: np.ndarray | None, size: int, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """``final_logits_bias``, or zeros, with the ids that generation forbids (``bad_words_ids``) made impossible.
+
+    transformers forbids them after the softmax: their own biases, ascending by id, are kept for beam search's scores.
+    """
     bias = np.zeros(size, np.float32) if stored is None else stored.reshape(-1).copy()
     forbidden = [word[0] for word in options.get("bad_words_ids") or []]
     outside = [i for i in forbidden if type(i) is not int or not 0 <= i < size]
     if outside:
         raise SourceError(f"bad_words_ids names ids {outside} outside the vocabulary of {size}")
     # transformers' NoBadWordsLogitsProcessor never forbids the end.
-    bias[[i for i in forbidden if i != options.get("eos_token_id")]] = SUPPRESSED
-    return bias
+    ids = sorted({i for i in forbidden if i != options.get("eos_token_id")})
+    if not ids:
+        return {"output.bias": bias}
+    own = bias[ids]
+    bias[ids] = SUPPRESSED
+    return {"output.bias": bias, "output.suppressed_bias": own}
 
 
 def _positions_shape(config: Seq2SeqConfig) -> tuple[int, int]:
