@@ -19,7 +19,7 @@ from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle
 from edgekit.cli.main import one_line
 from edgekit.cli.output import note, progress
-from edgekit.errors import BundleError, InputError, ModelNotFoundError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
 from edgekit.recipes import Recipe, RecipeSource, find_recipe
 
 if TYPE_CHECKING:
@@ -29,45 +29,86 @@ __all__ = ["bundle_for", "bundles_for"]
 
 # A bundle made from one of these is taken for its recipe's without asking them again: that would need a network.
 REMOTE_SOURCES = ("hub", "pypi", "registry")
+# What is exported where no precision is asked for: the one compared with first.
+PRECISIONS_OF_TASK = {"translation": ("fp32", "int8"), "text-generation": ("fp32", "int8", "int4")}
 
 Notify = Callable[[str], None]
 
 
-def bundle_for(model: str, precision: str = "int8", source: str | None = None, notify: Notify = note) -> Path:
+def bundle_for(
+    model: str, precision: str = "int8", source: str | None = None, notify: Notify = note, task: str | None = None
+) -> Path:
     """The bundle of ``model`` in one precision; arguments and errors as `bundles_for`'s."""
-    return bundles_for(model, [precision], source, notify)[0]
+    return bundles_for(model, [precision], source, notify, task)[0]
 
 
-def bundles_for(model: str, precisions: Sequence[str], source: str | None = None, notify: Notify = note) -> list[Path]:
+def bundles_for(
+    model: str,
+    precisions: Sequence[str] | None,
+    source: str | None = None,
+    notify: Notify = note,
+    task: str | None = None,
+) -> list[Path]:
     """The bundles of ``model``: what is there already, else exported into the cache.
 
     Args:
         model: a bundle's directory or name (``marian-en-de-int8``), a recipe's name, ``org/name[@revision]`` or a
-            checkpoint's directory.
-        precisions: "int8" and "fp32" in any order, for a model that is named without one.
+            checkpoint's path.
+        precisions: of `edgekit.cache.PRECISIONS` in any order, for a model that is named without one; None for all
+            that its task has, fp32 first.
         source: as for `edgekit.export.export`: take the weights from exactly there.
         notify: called with one line when something is exported, or is not what the model's name means first.
+        task: ``translation`` or ``text-generation``, if the model must do that.
 
     Returns:
         A bundle for each precision, all made from the same files; if ``model`` is a bundle, that one alone.
 
     Raises:
+        UnsupportedError: the model does something else than ``task``; nothing has been exported then.
         EdgekitError: the model is unknown or can't be exported.
     """
     notify = functools.cache(notify)  # several precisions have the same things to say
     if os.path.isfile(os.path.join(model, MANIFEST_NAME)) or _base_name(model) != model:
         if source is not None:
             raise InputError(f"{model} is a bundle, to which --source {source} does not apply; leave it out")
-        return [_named_bundle(model, notify)]
+        path = _named_bundle(model, notify)
+        if task is not None:
+            _check_task(model, open_bundle(path).manifest.task, task)
+        return [path]
     recipe = _recipe(model)
-    if found := _exported_before(model, recipe, precisions, source, notify):
+    found_task = recipe.task if recipe is not None else _exported_task(model, notify)
+    if found_task is not None:
+        _check_task(model, found_task, task)
+        precisions = precisions or PRECISIONS_OF_TASK[found_task]
+    if precisions and (found := _exported_before(model, recipe, precisions, source, notify)):
         if recipe is not None and source is None:
             _tell_other_source(recipe, found[0], notify)
         return [bundle.path for bundle in found]
     from edgekit.export.sources.resolve import resolve_checkpoint
 
     checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
+    _check_task(model, checkpoint.task, task)
+    precisions = precisions or PRECISIONS_OF_TASK[checkpoint.task]
     return [_from_checkpoint(checkpoint, model, precision, notify) for precision in precisions]
+
+
+def _check_task(model: str, found: str, wanted: str | None) -> None:
+    if wanted is None or found == wanted:
+        return
+    does, does_not, command = (
+        ("generates text", "translate", "generate")
+        if found == "text-generation"
+        else ("translates", "generate text", "translate")
+    )
+    raise UnsupportedError(f"{model} {does} and doesn't {does_not}; `edgekit {command} {model}` runs it")
+
+
+def _exported_task(model: str, notify: Notify) -> str | None:
+    """What the bundles of a plain name do that is no recipe's; None where there are none."""
+    if "/" in model or os.path.isdir(model) or not _is_bundle_name(model):
+        return None
+    bundle = _open(find_bundle(model), notify)
+    return None if bundle is None else bundle.manifest.task
 
 
 def _named_bundle(model: str, notify: Notify) -> Path:

@@ -59,7 +59,7 @@ def command(
     # Before minutes of exporting.
     stdin = None if texts else open_stdin("texts as arguments")
     accept_every_text(sys.stdout)
-    translator = edgekit.load(bundle_for(model, precision, source), threads)
+    translator = edgekit.load(bundle_for(model, precision, source, task="translation"), threads)
     if stdin is None:
         # An argument of bytes that are no text would come out as it is, which no terminal takes.
         printable = [os.fsencode(text).decode("utf-8", errors="replace") for text in texts]

@@ -55,6 +55,11 @@ class Checkpoint:
     source: Mapping[str, Any]
     documents: tuple[Path, ...] = ()
 
+    @property
+    def task(self) -> str:
+        """The manifest's ``task``: ``translation`` or ``text-generation``."""
+        return "text-generation" if self.kind in ("causal-lm", "gguf") else "translation"
+
 
 def source_record(
     source_type: str, source_id: str, revision: str | None, license_name: str | None, files: Mapping[str, Path]
