@@ -26,6 +26,7 @@ THIRD_PARTY = {
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},
     "cli": {"click", "rich", "safetensors"},
+    "training": {"numpy", "sacrebleu", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"},
 }
 
 
@@ -69,7 +70,7 @@ def test_imports_go_one_way():
 def test_each_part_imports_only_its_own_third_party_modules(path):
     part = path.relative_to(ROOT).parts[1].removesuffix(".py")
     roots = {name.partition(".")[0] for name in imported_modules(path)}
-    assert roots - set(sys.stdlib_module_names) - {"edgekit"} <= THIRD_PARTY.get(part, set())
+    assert roots - set(sys.stdlib_module_names) - {"edgekit", "models"} <= THIRD_PARTY.get(part, set())
 
 
 def test_import_edgekit_imports_the_standard_library_only():
@@ -104,7 +105,7 @@ def test_export_needs_neither_torch_nor_the_command_line(tmp_path):
 def test_setup_cfg_lists_every_package():
     found = {path.relative_to(ROOT).parent.as_posix().replace("/", ".") for path in SOURCES}
     listed = set(lines(setup_cfg()["options"]["packages"]))
-    assert listed == found - {"models"} | {"edgekit.models"}
+    assert listed == found - {"models", "models.training"} | {"edgekit.models"}
     for package in listed - {"edgekit.models"}:
         assert (ROOT / package.replace(".", "/") / "__init__.py").is_file()
 
@@ -133,7 +134,9 @@ for _, source, _, names in command.data_files:
         if path.is_file() and path.suffix not in {".py", ".pyc"}
     }
     assert Path("models/marian-en-de/model.safetensors") in tracked
-    assert tracked <= packaged
+    training = {path for path in tracked | packaged if path.parts[:2] == ("models", "training")}
+    assert tracked - training <= packaged
+    assert not packaged & training, "how the models were trained is in the repository, not in the wheel"
     assert not [path for path in packaged if path.suffix == ".pyc"]
 
 

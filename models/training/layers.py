@@ -64,12 +64,12 @@ class Embed(torch.autograd.Function):
 
 
 class SmoothedCrossEntropy(torch.autograd.Function):
-    """Mean label-smoothed cross entropy of a tied output layer; gives the plain one, with the smoothed one's gradient.
+    """Mean cross entropy of a tied output layer, with the gradient of the label-smoothed one.
 
-    With ``z = hidden @ weight.T``, e = `LABEL_SMOOTHING` and V ids, the gradient of ``lse(z) - (1 - e) z_y - e mean(z)``
-    is ``softmax(z) - (1 - e) onehot(y) - e / V``. The last term is the same for every logit, so it is added to the
-    products instead. Everything is made in the forward pass, for a loss that is not scaled afterwards, a few rows of
-    logits at a time.
+    With ``z = hidden @ weight.T``, e = `LABEL_SMOOTHING` and V ids, the gradient of
+    ``lse(z) - (1 - e) z_y - e mean(z)`` is ``softmax(z) - (1 - e) onehot(y) - e / V``. The last term is the same for
+    every logit, so it is added to the products instead. Everything is made in the forward pass, for a loss that is not
+    scaled afterwards, a few rows of logits at a time.
     """
 
     @staticmethod
@@ -115,6 +115,24 @@ class RmsNorm(torch.autograd.Function):
         return change, product.flatten(0, -2).sum(0), None
 
 
+def embed(anchor: Tensor, weight: Tensor, ids: Tensor, total: Tensor) -> Tensor:
+    """See `Embed`."""
+    rows: Tensor = Embed.apply(anchor, weight, ids, total)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def smoothed_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor, total: Tensor) -> Tensor:
+    """See `SmoothedCrossEntropy`."""
+    nats: Tensor = SmoothedCrossEntropy.apply(hidden, weight, labels, total)  # type: ignore[no-untyped-call]
+    return nats
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """See `RmsNorm`."""
+    y: Tensor = RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+    return y
+
+
 def cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """The summed plain cross entropy in nats, without gradients."""
     sums = [
@@ -147,6 +165,5 @@ def padding_mask(lengths: Tensor, longest: int, like: Tensor) -> Tensor | None:
     if int(lengths.min()) == longest:
         return None
     beyond = torch.arange(longest, device=lengths.device) >= lengths[:, None]
-    return torch.zeros(beyond.shape, dtype=like.dtype, device=like.device).masked_fill_(beyond, float("-inf"))[
-        :, None, None
-    ]
+    mask = torch.zeros(beyond.shape, dtype=like.dtype, device=like.device).masked_fill_(beyond, float("-inf"))
+    return mask[:, None, None]

@@ -109,7 +109,11 @@ def load_domains(data: Path, tests: list[Path]) -> tuple[dict[str, list[Pair]], 
         random.Random(name).shuffle(rows)
         counts["over_the_cap"] += max(0, len(rows) - (domain.most or len(rows)))
         domains[name] = rows[: domain.most]
-    left = {"test_files": files, "test_sentences": len(sentences), "validation_in_a_test_set": len(valid) - len(clean_valid)}
+    left = {
+        "test_files": files,
+        "test_sentences": len(sentences),
+        "validation_in_a_test_set": len(valid) - len(clean_valid),
+    }
     return domains, clean_valid, {**left, **counts}
 
 
@@ -149,14 +153,15 @@ def prepare(work: Path, data: Path, tests: list[Path], size: int) -> dict[str, o
     work.mkdir(parents=True, exist_ok=True)
     train_vocabulary(vocabulary_lines(domains, weights), size, work)
     vocabulary = Vocabulary(work)
-    arrays, sizes = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    sizes: dict[str, object] = {}
     for name, rows in domains.items():
         encoded = encode_domain(rows, vocabulary)
         arrays |= {f"{name}.{key}": value for key, value in encoded.items()}
         lengths = encoded["lengths"]
         mean = [round(float(x), 1) for x in lengths.mean(0)] if len(lengths) else [0.0, 0.0]
         sizes[name] = {"pairs": len(lengths), "mean_pieces": mean, "weight": weights[name]}
-    np.savez(work / "train.npz", **arrays)
+    np.savez(work / "train.npz", allow_pickle=False, **arrays)
     _write_lines(work / "pairs.tsv.gz", [[*pair, name] for name, rows in domains.items() for pair in rows])
     _write_lines(work / "valid.tsv.gz", valid)
     report = {"counts": counts, "domains": sizes, "vocabulary": len(vocabulary)}

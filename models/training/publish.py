@@ -20,9 +20,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from edgekit.export.tokenizer.sentencepiece import read_sentencepiece
-from models.training.networks import MOST_POSITIONS, RMS_EPSILON, ROPE_BASE, SEQ2SEQ, Sizes
+from models.training.decoder_only import RMS_EPSILON, ROPE_BASE
+from models.training.networks import MOST_POSITIONS, SEQ2SEQ, Sizes
 from models.training.train import Options, build_network
-from models.training.vocabulary import EOS, EOS_ID, PAD, SEPARATOR, SPM_FILE, UNKNOWN, UNKNOWN_ID, VOCAB_FILE, Vocabulary
+from models.training.vocabulary import (
+    EOS,
+    EOS_ID,
+    PAD,
+    SEPARATOR,
+    SPM_FILE,
+    UNKNOWN,
+    UNKNOWN_ID,
+    VOCAB_FILE,
+    Vocabulary,
+)
 from models.training.weights import EMBEDDING
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}" + SEPARATOR

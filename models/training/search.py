@@ -6,6 +6,8 @@ Without a cache of keys and values: a few hundred short sentences now and then. 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from sacrebleu.metrics.chrf import CHRF
 
@@ -33,9 +35,9 @@ class DevelopmentSet:
                 rows.append((source, target))
 
     @classmethod
-    def open(cls, work: object, vocabulary: Vocabulary, device: torch.device) -> DevelopmentSet:
+    def open(cls, work: Path, vocabulary: Vocabulary, device: torch.device) -> DevelopmentSet:
         """The validation set that `prepare` wrote."""
-        return cls(list(read_lines(work / "valid.tsv.gz")), vocabulary, device)  # type: ignore[operator]
+        return cls(list(read_lines(work / "valid.tsv.gz")), vocabulary, device)
 
     def scores(self, network: Network) -> dict[str, float]:
         """``everyday_nats``, ``other_nats`` a target piece, and ``chrf`` of greedy search; dropout must be off."""
@@ -54,7 +56,7 @@ class DevelopmentSet:
         total, count = 0.0, 0
         for start in range(0, len(ids), 50):
             sources, targets = zip(*ids[start : start + 50], strict=True)
-            total += float(network.nats(make_batch(list(sources), list(targets), self._vocabulary.pad, self._device)))
+            total += network.nats(make_batch(list(sources), list(targets), self._vocabulary.pad, self._device))
             count += sum(map(len, targets))
         return total / max(1, count)
 
@@ -78,7 +80,7 @@ def _search(
     alive = list(range(len(sources)))
     for _ in range(max(map(len, sources)) * 3 // 2 + 8):
         batch = make_batch([sources[i] for i in alive], [targets[i] for i in alive], vocabulary.pad, device)
-        logits = network.next_piece(batch).float()
+        logits = network.next_logits(batch)
         logits[:, [vocabulary.pad, vocabulary.separator]] = float("-inf")
         for index, piece in zip(alive, logits.argmax(-1).tolist(), strict=True):
             targets[index].append(piece)

@@ -3,10 +3,10 @@
     python -m models.training.train RUN --model marian-en-de --data WORK --minutes 60
     python -m models.training.train RUN --model marian-en-de --data WORK --cooldown 1500
 
-The learning rate rises, then stays. RUN/state.pt is saved every few minutes and on SIGTERM; the same command goes on from
-there. ``--cooldown N`` starts from that state too, brings the rate to 0 in N steps, and saves in RUN/cooldown-N, so that
-the run itself may still be extended. Time is processor time of training steps alone: not of evaluation, nor of waiting.
-On one kind of processor the same seed gives the same weights, however often a run is interrupted.
+The learning rate rises, then stays. RUN/state.pt is saved every few minutes and on SIGTERM; the same command goes on
+from there. ``--cooldown N`` starts from that state too, brings the rate to 0 in N steps, and saves in RUN/cooldown-N,
+so that the run itself may still be extended. Time is processor time of training steps alone: not of evaluation, nor of
+waiting. On one kind of processor the same seed gives the same weights, however often a run is interrupted.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from typing import Any
 import torch
 
 from models.training.batches import Position, TrainingSet
-from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, DROPOUT, SEQ2SEQ, DecoderOnly, Network, Seq2Seq, Sizes
+from models.training.decoder_only import DecoderOnly
+from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, DROPOUT, SEQ2SEQ, Batch, Ids, Network, Sizes
 from models.training.optimiser import Optimiser
 from models.training.search import DevelopmentSet
+from models.training.seq2seq import Seq2Seq
 from models.training.vocabulary import Vocabulary
 
 STATE = "state.pt"
@@ -57,9 +59,8 @@ class Options:
 def build_network(options: Options, vocabulary: Vocabulary, device: torch.device) -> Network:
     """The network, as it starts."""
     dtype = getattr(torch, options.precision)
-    if options.model == SEQ2SEQ:
-        return Seq2Seq(options.sizes, vocabulary.pad, dtype, device, options.seed)
-    return DecoderOnly(options.sizes, vocabulary.pad, dtype, device, options.seed, vocabulary.separator)
+    kind = Seq2Seq if options.model == SEQ2SEQ else DecoderOnly
+    return kind(options.sizes, Ids(vocabulary.pad, vocabulary.separator), dtype, device, options.seed)
 
 
 class Run:
@@ -116,7 +117,7 @@ class Run:
         rate = self.options.rate * min(1.0, (self.step + 1) / self.options.warmup)
         return rate * (1 - (self.step - self.cooled_from) / cooldown) if cooldown else rate
 
-    def train_step(self, batch: Any, cooldown: int) -> None:
+    def train_step(self, batch: Batch, cooldown: int) -> None:
         """One step; the position is the caller's."""
         start = time.process_time()
         self.network.dropout.seed(self.options.seed * 1_000_003 + self.step)
@@ -144,7 +145,13 @@ class Run:
         self._losses = []
         hours, seen = self.seconds / 3600, self.pairs.pairs_seen(self.position)
         numbers = (hours, self.step, seen, self.rate(cooldown), loss, *(scores[name] for name in COLUMNS[-3:]))
-        row = dict(zip(COLUMNS, (self.options.model, *(f"{x:.5g}" if isinstance(x, float) else x for x in numbers)), strict=True))
+        row = dict(
+            zip(
+                COLUMNS,
+                (self.options.model, *(f"{x:.5g}" if isinstance(x, float) else x for x in numbers)),
+                strict=True,
+            )
+        )
         path = self.folder / "log.csv"
         new = not path.exists()
         with open(path, "a", newline="", encoding="utf-8") as file:
@@ -156,7 +163,7 @@ class Run:
 
 
 def train(run: Run, minutes: float, steps: int, cooldown: int, log_minutes: float, save_minutes: float) -> bool:
-    """Trains until the processor minutes or the steps of the whole run are reached, or a SIGTERM; returns if it is done.
+    """Trains until the processor minutes or steps of the whole run are reached, or a SIGTERM; returns if it is done.
 
     With `cooldown`, until that many steps after `Run.cooled_from`.
     """
@@ -173,7 +180,10 @@ def train(run: Run, minutes: float, steps: int, cooldown: int, log_minutes: floa
         run.position = position
         if run.step % 100 == 0:
             seen, recent = run.pairs.pairs_seen(run.position), run._losses[-100:]
-            print(f"{run.seconds / 60:.1f} min, step {run.step}, {seen} pairs, loss {sum(recent) / len(recent):.3f}", flush=True)
+            print(
+                f"{run.seconds / 60:.1f} min, step {run.step}, {seen} pairs, loss {sum(recent) / len(recent):.3f}",
+                flush=True,
+            )
         if run.seconds - logged >= log_minutes * 60:
             print(run.log(cooldown), flush=True)
             logged = run.seconds
