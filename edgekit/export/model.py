@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.bundle.manifest import Generation, TokenizerFiles
+from edgekit.bundle.generation import Generation, TextGeneration
+from edgekit.bundle.manifest import TokenizerFiles
+from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.tensors import Tensor
 
@@ -40,3 +42,26 @@ class Seq2SeqModel:
     tokenizers: Mapping[str, str] = field(repr=False)
     tokenizer_files: TokenizerFiles
     shortlist: ShortlistArrays | None = None
+
+
+@dataclass(frozen=True)
+class CausalLMModel:
+    """A decoder-only model in memory.
+
+    Attributes:
+        config: sizes and options.
+        weights: canonical weights by name; each access may read or calculate them anew.
+        generation: token ids and limits.
+        tokenizer_json: text of a tokenizer.json as the `tokenizers` library takes it.
+        vocab_size: rows of the embedding: ids are below this.
+        chat_template: the model's Jinja2 template; None if it has none.
+        special_tokens: texts that the template may name (``bos_token``, ``eos_token`` ...).
+    """
+
+    config: CausalLMConfig
+    weights: Mapping[str, Tensor]
+    generation: TextGeneration
+    tokenizer_json: str = field(repr=False)
+    vocab_size: int
+    chat_template: str | None
+    special_tokens: Mapping[str, str]
