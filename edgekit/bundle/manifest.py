@@ -83,12 +83,14 @@ class Quantization:
     """The scheme (one of `PRECISIONS`), how activations are quantised (None: they are not), every quantised tensor.
 
     The scheme is what products are calculated in. An fp32 bundle has quantised tensors too where its checkpoint shipped
-    them so: they are dequantised when the model is loaded.
+    them so: they are dequantised when the model is loaded. ``source`` names the types in which a GGUF file's matrices
+    were quantised, such as ``Q4_1, Q8_0``: fp32 then means what these stand for. None where they were floats.
     """
 
     scheme: str
     activations: str | None = None
     tensors: Mapping[str, TensorQuantization] = field(default_factory=dict)
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,9 @@ def _read_quantization(fields: Fields) -> Quantization:
         )
         for name, tensor in fields.named_objects("tensors")
     }
-    return Quantization(fields.text("scheme", PRECISIONS), fields.optional_text("activations"), tensors)
+    return Quantization(
+        fields.text("scheme", PRECISIONS), fields.optional_text("activations"), tensors, fields.optional_text("source")
+    )
 
 
 def _read_graph(fields: Fields) -> Graph:
