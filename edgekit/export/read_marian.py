@@ -11,8 +11,7 @@ from edgekit.export.architectures.marian_options import merge_options
 from edgekit.export.model import Seq2SeqModel
 from edgekit.export.sources.checkpoint import Checkpoint
 from edgekit.export.sources.config_file import read_json
-from edgekit.export.sources.safetensors_file import read_safetensors
-from edgekit.export.sources.torch_checkpoint import read_torch_checkpoint
+from edgekit.export.sources.tensor_files import read_tensors
 from edgekit.export.tokenizer import build_marian_tokenizers
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.runtime.batching import LENGTH_MULTIPLE
@@ -35,8 +34,7 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
         None if generation is None else read_json(generation, "generation_config.json"),
     )
     config = marian.read_config(options)
-    read = read_safetensors if files["weights"].suffix == ".safetensors" else read_torch_checkpoint
-    weights = marian.map_weights(config, read(files["weights"]), options)
+    weights = marian.map_weights(config, read_tensors(files), options)
     vocabs = [read_json(files[role], files[role].name) for role in ("vocab", "target_vocab") if role in files]
     spms = [files[role].read_bytes() for role in ("source_spm", "target_spm")]
     source, target = build_marian_tokenizers(spms[0], spms[1], *vocabs)
