@@ -56,6 +56,7 @@ class CausalLMModel:
         vocab_size: rows of the embedding: ids are below this.
         chat_template: the model's Jinja2 template; None if it has none.
         special_tokens: texts that the template may name (``bos_token``, ``eos_token`` ...).
+        source_quantization: types of the source's own quantised matrices, such as ``Q4_1, Q8_0``; None: floats.
     """
 
     config: CausalLMConfig
@@ -65,3 +66,4 @@ class CausalLMModel:
     vocab_size: int
     chat_template: str | None
     special_tokens: Mapping[str, str]
+    source_quantization: str | None = None
