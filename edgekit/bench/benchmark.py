@@ -8,7 +8,7 @@ minutes of work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from edgekit.bench.environment import Environment, background_cores, busy_reason
 from edgekit.bench.measure import (
     BenchSettings,
     TimedRounds,
-    Variant,
     VariantMeasurement,
     count_steps,
     measure,
     median_and_range,
 )
+from edgekit.bench.variants import Variant, common_task, group_variants
 from edgekit.bench.worker_process import worker_command
-from edgekit.bundle.read import open_bundle
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.quality.parallel_text import TestSet, load_testset, testset_names
 from edgekit.quality.scores import Scores, floor_scores, score_translations
@@ -122,18 +121,12 @@ def plan_benchmark(bundles: Sequence[Path], testsets: Sequence[str], settings: B
         UnsupportedError: A bundle does not translate.
         InputError: There is no bundle, or no test set for a bundle's languages, or a test set cannot be used.
     """
-    if not bundles:
-        raise InputError("a benchmark needs at least one bundle or model, found none")
-    found: dict[tuple[object, ...], list[Variant]] = {}
-    for bundle in dict.fromkeys(path.resolve() for path in bundles):
-        variant, weights = _read_variant(bundle)
-        found.setdefault((variant.model, variant.source_language, variant.target_language, weights), []).append(variant)
+    if (task := common_task(bundles)) != "translation":
+        raise UnsupportedError(f"{bundles[0]}: expected a bundle that translates, found one for {task}")
     groups = []
-    for variants in found.values():
+    for variants in group_variants(bundles):
         source, target = variants[0].source_language, variants[0].target_language
-        # A stable sort: the fp32 baseline first, the others in the order in which they were given.
-        ordered = sorted(variants, key=lambda variant: variant.precision != "fp32")
-        groups.append(Group(tuple(ordered), _load_testsets(testsets, variants[0], source, target, settings)))
+        groups.append(Group(tuple(variants), _load_testsets(testsets, variants[0], source, target, settings)))
     return BenchmarkPlan(tuple(groups), settings)
 
 
@@ -168,29 +161,6 @@ def run_benchmark(
     return Report(
         environment, background, plan.settings, tuple(dict.fromkeys(testsets)), tuple(results), tuple(warnings)
     )
-
-
-def _read_variant(path: Path) -> tuple[Variant, Hashable]:
-    """The bundle, and what its weights were made from: equal for bundles that may be compared."""
-    bundle = open_bundle(path)
-    manifest = bundle.manifest
-    if manifest.kind != "seq2seq" or manifest.task != "translation":
-        raise UnsupportedError(
-            f"{path}: expected a bundle that translates, found kind {manifest.kind} for {manifest.task}; "
-            "bench measures translation only"
-        )
-    source, languages = manifest.source, manifest.languages
-    weights = (source.type, source.id, source.revision, tuple(sorted(source.files.items())))
-    variant = Variant(
-        path,
-        manifest.name,
-        manifest.precision,
-        " ".join(filter(None, (source.type, source.id, source.revision))),
-        languages.source,
-        languages.target,
-        bundle.size_bytes,
-    )
-    return variant, weights
 
 
 def _load_testsets(

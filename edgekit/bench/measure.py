@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.variants import Variant
 from edgekit.bench.worker_process import WorkerError, WorkerProcess, worker_command
 from edgekit.errors import InputError
 from edgekit.quality.bootstrap import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED
 from edgekit.quality.parallel_text import TestSet
 
-__all__ = ["BenchSettings", "TimedRounds", "Variant", "VariantMeasurement", "count_steps", "measure", "spread_sample"]
+__all__ = ["BenchSettings", "TimedRounds", "VariantMeasurement", "count_steps", "measure", "spread_sample"]
 
 # Sentences a request while scoring: enough to fill batches, few enough to show progress.
 QUALITY_CHUNK = 256
@@ -64,29 +65,6 @@ class BenchSettings:
                 raise InputError(f"{name} must be at least 1, found {value}")
         if self.seed < 0:
             raise InputError(f"seed must be at least 0, found {self.seed}")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One bundle to measure.
-
-    Attributes:
-        bundle: Its directory.
-        model: Its name, as its manifest has it; so are the following.
-        precision: ``fp32`` or ``int8``.
-        source: Where its weights came from: type, id and revision.
-        source_language: ISO 639-1, or None.
-        target_language: ISO 639-1, or None.
-        size_bytes: Sum of its files on disk.
-    """
-
-    bundle: Path
-    model: str
-    precision: str
-    source: str
-    source_language: str | None
-    target_language: str | None
-    size_bytes: int
 
 
 @dataclass

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgekit.bench.environment import Environment
-from edgekit.bench.measure import Variant
+from edgekit.bench.variants import Variant
 from edgekit.quality.parallel_text import TestSet
 
 
