@@ -29,7 +29,7 @@ POLYNOMIALS = (
 
 
 def orthogonalise(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """About ``U V'`` of ``U S V'``; of the same shape, float32."""
+    """About ``U V'`` of ``U S V'``, float32: singular values of 0.001 and more of the norm become 0.44 to 1.56."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).to(dtype)
     x = x / (x.norm() * 1.01 + 1e-7)

@@ -37,7 +37,6 @@ from models.training.vocabulary import (
 from models.training.weights import EMBEDDING
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}" + SEPARATOR
-_MANY_SPACES = " {2,}"
 
 # ours -> theirs, the parts of a weight from top to bottom
 _MARIAN = {
@@ -158,7 +157,7 @@ def write_marian_tokenizer(data: Path, out: Path) -> None:
 
 def write_llama_tokenizer(data: Path, out: Path) -> None:
     """tokenizer.json with the same ids, and tokenizer_config.json with the chat template."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     model = read_sentencepiece((data / SPM_FILE).read_bytes(), SPM_FILE)
     scores = {piece.text: piece.score for piece in model.pieces}
@@ -166,10 +165,10 @@ def write_llama_tokenizer(data: Path, out: Path) -> None:
     pieces = [(piece, scores.get(piece, 0.0)) for piece in sorted(ids, key=ids.__getitem__)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=UNKNOWN_ID, byte_fallback=False))
     cleaned = [normalizers.Precompiled(model.precompiled_charsmap)] if model.precompiled_charsmap else []
-    spaces = [normalizers.Strip(), normalizers.Replace(_MANY_SPACES, " ")]
+    spaces = [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     tokenizer.normalizer = normalizers.Sequence([*cleaned, *spaces])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in (EOS, UNKNOWN, SEPARATOR, PAD)])
     tokenizer.save(str(out / "tokenizer.json"))
     options = {

@@ -152,6 +152,7 @@ class Run:
                 strict=True,
             )
         )
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "log.csv"
         new = not path.exists()
         with open(path, "a", newline="", encoding="utf-8") as file:
