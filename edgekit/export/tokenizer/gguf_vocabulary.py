@@ -8,6 +8,7 @@ No template adds BOS: whether a prompt begins with it is in the bundle's manifes
 (include/llama.h, llama_token_type).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,15 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 
-from edgekit.errors import SourceError, UnsupportedError
+from edgekit.errors import EdgekitError, SourceError, UnsupportedError
 from edgekit.export.sources.gguf_file import GgufFile
 from edgekit.export.tokenizer.gguf_pretokenizers import find_pre_tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-MAX_TOKENS = 1 << 20
+# Twice the largest published vocabulary, Gemma's, whose pieces have 2 million characters in all, the longest 48.
+MAX_TOKENS = 1 << 19
+MAX_PIECE_CHARACTERS = 256
+MAX_CHARACTERS = 1 << 24
 _SPACE = "▁"
 _BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
@@ -60,14 +64,18 @@ def read_gguf_vocabulary(file: GgufFile, architecture: str) -> GgufVocabulary:
         raise UnsupportedError(f"{file.path}: expected tokenizer.ggml.model to be gpt2 or llama, found {found}")
     tokens = _read_tokens(file)
     kinds = _read_kinds(file, len(tokens))
+    if file.metadata.get("tokenizer.ggml.add_eos_token", False):
+        raise UnsupportedError(f"{file.path}: tokenizer.ggml.add_eos_token=true would end every prompt")
+    build = _byte_level_bpe if model == "gpt2" else _sentencepiece_bpe
     try:
-        build = _byte_level_bpe if model == "gpt2" else _sentencepiece_bpe
         tokenizer, adds_bos = build(file, tokens, kinds, architecture)
         _add_tokens(tokenizer, tokens, kinds)
         text = tokenizer.to_str()
-    except (SourceError, UnsupportedError):
-        raise
-    except Exception as error:  # the library has no narrower one
+    except BaseException as error:
+        # The library has no narrower exception than Exception, and a panic of pyo3 is a BaseException of no module.
+        is_its_own = isinstance(error, Exception) and not isinstance(error, EdgekitError)
+        if not is_its_own and type(error).__name__ != "PanicException":
+            raise
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"{file.path}: expected a vocabulary that fits its merges, found: {reason}") from None
     return GgufVocabulary(text, tokens, kinds, adds_bos)
@@ -78,8 +86,7 @@ def _read_tokens(file: GgufFile) -> list[str]:
     if not 0 < len(tokens) <= MAX_TOKENS:
         raise SourceError(f"{file.path}: expected 1 to {MAX_TOKENS} tokens, found {len(tokens)}; the file is damaged")
     if len(set(tokens)) != len(tokens):
-        seen: set[str] = set()
-        twice = next(token for token in tokens if token in seen or seen.add(token))  # type: ignore[func-returns-value]
+        twice = Counter(tokens).most_common(1)[0][0]
         raise SourceError(f"{file.path}: expected each token once, found {twice[:40]!r} twice; the file is damaged")
     return tokens
 
@@ -132,6 +139,11 @@ def _sentencepiece_bpe(
     """SentencePiece's BPE: the pair whose piece has the best score merges first."""
     if file.metadata.get("tokenizer.ggml.remove_extra_whitespaces", False):
         raise UnsupportedError(f"{file.path}: tokenizer.ggml.remove_extra_whitespaces=true is not implemented")
+    if max(map(len, tokens)) > MAX_PIECE_CHARACTERS or sum(map(len, tokens)) > MAX_CHARACTERS:
+        raise SourceError(
+            f"{file.path}: expected pieces of at most {MAX_PIECE_CHARACTERS} characters, found one of "
+            f"{max(map(len, tokens))}, {sum(map(len, tokens))} in all; the file is damaged"
+        )
     scores = _numbers(file, "tokenizer.ggml.scores", len(tokens))
     if scores is None or not np.isfinite(scores.astype(np.float64)).all():
         raise SourceError(f"{file.path}: expected a finite score for each token, found none; convert the model again")
