@@ -1,7 +1,7 @@
-"""edgekit: small translation models on CPUs, exported to ONNX, quantised to int8, run and measured.
+"""edgekit: small translation and language models on CPUs, exported to ONNX, quantised, run and measured.
 
-`load` opens a bundle and gives a translator. Importing this module imports nothing but the standard library;
-onnxruntime, numpy and tokenizers come with the first `load`. Nothing here downloads, exports or prints.
+`load` opens a bundle and gives a translator or a text generator. Importing this module imports nothing but the standard
+library; onnxruntime, numpy and tokenizers come with the first `load`. Nothing here downloads, exports or prints.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.runtime import Translator
+    from edgekit.runtime import TextGenerator, Translator
 
 __all__ = ["__version__", "load"]
 
 __version__ = "0.1.0"
 
 
-def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Translator:
-    """A translator for an exported bundle.
+def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:
+    """What runs an exported bundle; `Translator.load` and `TextGenerator.load` of `edgekit.runtime` take one kind only.
 
     Args:
         path_or_name: A bundle's directory, or the name of a recipe whose bundle has been exported already.
         threads: Threads for one inference, at least 1; None takes the measured default.
 
     Returns:
-        A thread-safe translator; see `edgekit.runtime.Translator`.
+        A thread-safe `edgekit.runtime.Translator` for a seq2seq bundle, `edgekit.runtime.TextGenerator` for a causal-lm.
 
     Raises:
         edgekit.errors.ModelNotFoundError: There is no such bundle. Nothing is downloaded or exported here.
         edgekit.errors.BundleError: The bundle is damaged or of an unknown schema version.
         edgekit.errors.InputError: ``threads`` is below 1.
     """
-    from edgekit.runtime import load as load_translator
+    from edgekit.runtime import load as load_model
 
-    return load_translator(path_or_name, threads=threads)
+    return load_model(path_or_name, threads=threads)

@@ -22,7 +22,7 @@ THIRD_PARTY = {
     "graph": {"numpy", "onnx_ir", "safetensors"},
     "quantize": {"numpy"},
     "export": {"filelock", "google", "huggingface_hub", "numpy", "safetensors", "sentencepiece", "yaml"},
-    "runtime": {"numpy", "onnxruntime", "tokenizers"},
+    "runtime": {"jinja2", "numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},
     "cli": {"click", "rich", "safetensors"},

@@ -1,22 +1,42 @@
-"""The runtime that other apps embed: onnxruntime, numpy and tokenizers, nothing else.
+"""The runtime that other apps embed: onnxruntime, numpy and tokenizers, nothing else (and jinja2 for a chat).
 
-Reading order: `translator` (text in, text out), `greedy` (the loop), `batching`, `shortlist`, `segment`, `session`,
-`tokenizer`. State and names come from the bundle's manifest, so the loop knows no architecture.
+Reading order of translation: `translator` (text in, text out), `greedy` (the loop), `batching`, `shortlist`, `segment`,
+`tokenizer`; of text generation: `text_generator`, `causal_search` (the loop), `state_buffers`, `prefix_cache`,
+`sampling`, `hub_tokenizer`, `token_stream`, `chat_template`; both share `session`. State and names come from the
+bundle's manifest, so the loops know no architecture.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgekit.runtime.translator import Translator
 
-__all__ = ["Translator", "load"]
+if TYPE_CHECKING:
+    from edgekit.runtime.text_generator import TextGenerator
+
+__all__ = ["TextGenerator", "Translator", "load"]
 
 
-def load(model: str | os.PathLike[str], threads: int | None = None) -> Translator:
+def load(model: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:
     """Loads an exported model; see `edgekit.load`."""
     from edgekit.bundle.read import open_bundle
     from edgekit.cache import find_bundle
 
-    return Translator(open_bundle(find_bundle(Path(model))), threads)
+    bundle = open_bundle(find_bundle(Path(model)))
+    if bundle.manifest.kind == "causal-lm":
+        from edgekit.runtime.text_generator import TextGenerator
+
+        return TextGenerator(bundle, threads)
+    return Translator(bundle, threads)
+
+
+def __getattr__(name: str) -> Any:
+    # tokenizers is imported by those who generate text only.
+    if name == "TextGenerator":
+        from edgekit.runtime.text_generator import TextGenerator
+
+        return TextGenerator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

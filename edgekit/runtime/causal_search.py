@@ -1,0 +1,199 @@
+"""Text generation over a decoder-only bundle's graph: each prompt is read once, then one step a token for all of them.
+
+The graph serves both (its inputs and outputs are in `edgekit.graph.causal_lm`): a prompt is read alone, in chunks, into
+its slot of the state's buffers, whatever its length; the steps run all slots together. A text that has ended leaves at
+once, and a waiting prompt takes its place. Everything is bound in place: a step allocates nothing.
+
+In: prompts as ids. Out: ids, one by one. State comes from the manifest, so no architecture is known here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnxruntime as ort
+
+from edgekit.bundle.generation import TextGeneration
+from edgekit.bundle.manifest import Manifest
+from edgekit.runtime.forward_pass import ForwardPass
+from edgekit.runtime.prefix_cache import PrefixCache
+from edgekit.runtime.sampling import Sampler
+from edgekit.runtime.state_buffers import StateBuffers, bytes_per_token
+
+# Tokens of a prompt that run together. Attention weighs each of them against all before it, in every head at once, so
+# the memory that a long prompt takes is this times its length.
+CHUNK_TOKENS = 256
+# Texts whose steps run together, and tokens that all their buffers may hold.
+MOST_ROWS, MOST_TOKENS = 16, 16384
+# Room for so many new tokens at first; buffers that are too small double.
+FIRST_ROOM = 256
+
+
+@dataclass(eq=False)
+class Row:
+    """One text: its prompt, and what has been generated.
+
+    Attributes:
+        prompt: ids, at least one.
+        limit: most new tokens.
+        sampler: chooses tokens from logits; None for the graph's own ArgMax.
+        ids: the new tokens, EOS not among them.
+        done: set when EOS or the limit is met; a caller who wants no more sets it too.
+    """
+
+    prompt: list[int]
+    limit: int
+    sampler: Sampler | None = None
+    ids: list[int] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that it can become; the last one chosen is never fed to the graph."""
+        return len(self.prompt) + self.limit
+
+
+class CausalSearch:
+    """Runs texts through one session; holds no state between calls but the prefix cache."""
+
+    def __init__(self, manifest: Manifest, session: ort.InferenceSession, prefixes: PrefixCache) -> None:
+        """Takes a loaded session that `edgekit.runtime.ports.check_causal_ports` accepted; threads may share it."""
+        assert isinstance(manifest.generation, TextGeneration)
+        self.states = manifest.state
+        self.vocabulary = manifest.tokenizer.source_vocab_size
+        self.session, self.prefixes = session, prefixes
+        self._eos = frozenset(manifest.generation.eos_token_ids)
+
+    def run(self, rows: Sequence[Row]) -> Generator[Row, None, None]:
+        """Generates all rows; gives a row back each time that it has got one more id.
+
+        Closing the iterator frees the buffers. All rows have a sampler or none has.
+        """
+        waiting = deque(rows)
+        if not waiting:
+            return
+        batch = _Batch(self, rows)
+        try:
+            while waiting or batch.rows:
+                while waiting and len(batch.rows) < batch.slots:
+                    row = waiting.popleft()
+                    yield from self._extend(row, batch.admit(row))
+                    batch.drop_done()
+                if batch.rows:
+                    for row, token_id in zip(list(batch.rows), batch.step(), strict=True):
+                        yield from self._extend(row, token_id)
+                    batch.drop_done()
+        except GeneratorExit:
+            batch.remember()
+            raise
+
+    def _extend(self, row: Row, token_id: int) -> Iterator[Row]:
+        if token_id in self._eos:
+            row.done = True
+            return
+        row.ids.append(token_id)
+        yield row
+        row.done = row.done or len(row.ids) >= row.limit
+
+
+class _Batch:
+    """The rows that run together, each in the slot of its index, and the arrays bound for their next step."""
+
+    def __init__(self, search: CausalSearch, rows: Sequence[Row]) -> None:
+        """Makes room for ``rows``, or for as many at once as memory is meant for."""
+        self._search = search
+        self._longest = max(row.longest for row in rows)
+        self.slots = min(len(rows), MOST_ROWS, max(1, MOST_TOKENS // self._longest))
+        self.rows: list[Row] = []
+        self._samples = rows[0].sampler is not None
+        capacity = min(self._longest, max(len(row.prompt) for row in rows) + FIRST_ROOM)
+        self._state = StateBuffers(search.states, self.slots, capacity)
+        self._lengths = np.zeros(self.slots, np.int32)
+        self._bound: _Step | None = None
+
+    def admit(self, row: Row) -> int:
+        """Reads a row's prompt into a free slot; the id that follows it."""
+        slot, ids = len(self.rows), row.prompt
+        # The last id runs in any case: what follows it is asked for.
+        known, entries = self._search.prefixes.longest(ids[:-1])
+        if known:
+            self._state.write(slot, entries, known)
+        self.rows.append(row)
+        for start in range(known, len(ids), CHUNK_TOKENS):
+            chunk = ids[start : start + CHUNK_TOKENS]
+            step = _Step(self._search, self._state, range(slot, slot + 1), len(chunk), samples=self._samples)
+            step.forward.input_ids[0] = chunk
+            step.forward.past_lengths[0] = start
+            step.forward.run()
+        self._lengths[slot] = len(ids)
+        self._bound = None
+        return step.choose([row])[0]
+
+    def step(self) -> list[int]:
+        """Runs all rows by one token: the ids that follow."""
+        count = len(self.rows)
+        needed = int(self._lengths[:count].max()) + 1
+        if needed > self._state.capacity:
+            self._state.grow(min(max(needed, 2 * self._state.capacity), self._longest), needed - 1)
+            self._bound = None
+        if self._bound is None:
+            self._bound = _Step(self._search, self._state, range(count), 1, samples=self._samples)
+        self._bound.forward.input_ids[:, 0] = [row.ids[-1] for row in self.rows]
+        self._bound.forward.past_lengths[:] = self._lengths[:count]
+        self._bound.forward.run()
+        self._lengths[:count] += 1
+        return self._bound.choose(self.rows)
+
+    def drop_done(self) -> None:
+        """Takes out the rows that are done; the last row moves into the slot of each."""
+        for slot in reversed(range(len(self.rows))):
+            if self.rows[slot].done:
+                self._remember(slot)
+                last = self.rows.pop()
+                if slot < len(self.rows):
+                    self.rows[slot] = last
+                    self._lengths[slot] = self._lengths[len(self.rows)]
+                    self._state.move(len(self.rows), slot, int(self._lengths[slot]))
+                self._bound = None
+
+    def remember(self) -> None:
+        """Leaves what has been calculated to later texts with the same beginning."""
+        for slot in range(len(self.rows)):
+            self._remember(slot)
+
+    def _remember(self, slot: int) -> None:
+        length, prefixes = int(self._lengths[slot]), self._search.prefixes
+        if length * bytes_per_token(self._search.states) < prefixes.limit_bytes:
+            row = self.rows[slot]
+            prefixes.add([*row.prompt, *row.ids][:length], self._state.read(slot, length))
+
+
+class _Step:
+    """A forward pass that asks what follows the last token of each slot."""
+
+    def __init__(
+        self, search: CausalSearch, buffers: StateBuffers, slots: range, tokens: int, *, samples: bool
+    ) -> None:
+        """``samples`` says that the ids are chosen from logits."""
+        count = len(slots)
+        self._next_ids = None if samples else np.empty(count, np.int64)
+        self._logits = np.empty((count, search.vocabulary if samples else 0), np.float32)
+        self.forward = ForwardPass(
+            search.session,
+            search.states,
+            buffers,
+            slots,
+            tokens,
+            np.arange(1, count + 1) * tokens - 1,
+            ("logits", self._logits) if self._next_ids is None else ("next_ids", self._next_ids),
+        )
+
+    def choose(self, rows: Sequence[Row]) -> list[int]:
+        """The next id of each row."""
+        if self._next_ids is not None:
+            chosen: list[int] = self._next_ids.tolist()
+            return chosen
+        return [row.sampler.choose(logits) for row, logits in zip(rows, self._logits, strict=True) if row.sampler]

@@ -1,0 +1,72 @@
+"""How probable a model finds a text: logits of every position, log-probabilities of every token.
+
+A text runs in chunks like a prompt, so the logits of a chunk are the most that is held, unless all are asked for.
+
+In: ids. Out: float32 logits or natural logarithms of probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.runtime.causal_search import CHUNK_TOKENS, CausalSearch
+from edgekit.runtime.forward_pass import ForwardPass
+from edgekit.runtime.state_buffers import StateBuffers
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """How probable each token of a text is after those before it.
+
+    Attributes:
+        ids: The text's ids, BOS included where the model begins with one.
+        log_probabilities: ``float32 [len(ids) - 1]``: the natural logarithm of the probability of ``ids[1:]``.
+    """
+
+    ids: tuple[int, ...]
+    log_probabilities: NDArray[np.float32]
+
+
+def calculate_logits(search: CausalSearch, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Logits of what follows each id: ``float32 [len(ids), vocabulary]``."""
+    logits = np.empty((len(ids), search.vocabulary), np.float32)
+    buffers = StateBuffers(search.states, 1, len(ids))
+    for start in range(0, len(ids), CHUNK_TOKENS):
+        _run(search, buffers, ids, start, logits[start : start + CHUNK_TOKENS])
+    return logits
+
+
+def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
+    """The log-probability of each id but the first."""
+    found = np.empty(len(ids), np.float32)
+    buffers = StateBuffers(search.states, 1, len(ids))
+    room = np.empty((min(len(ids), CHUNK_TOKENS), search.vocabulary), np.float32)
+    for start in range(0, len(ids) - 1, CHUNK_TOKENS):
+        following = np.asarray(ids[start + 1 : start + 1 + CHUNK_TOKENS])
+        logits = room[: len(following)]
+        _run(search, buffers, ids, start, logits)
+        found[start : start + len(following)] = _log_probabilities(logits, following)
+    return TextScore(tuple(ids), found[: len(ids) - 1])
+
+
+def _run(
+    search: CausalSearch, buffers: StateBuffers, ids: Sequence[int], start: int, logits: NDArray[np.float32]
+) -> None:
+    """Runs the next ``len(logits)`` ids, whose logits are written where they are wanted."""
+    count = len(logits)
+    forward = ForwardPass(search.session, search.states, buffers, range(1), count, np.arange(count), ("logits", logits))
+    forward.input_ids[0] = ids[start : start + count]
+    forward.past_lengths[0] = start
+    forward.run()
+
+
+def _log_probabilities(logits: NDArray[np.float32], following: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Of ``following`` ``[count]`` by ``float32 [count, vocabulary]``, whose rows are overwritten."""
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(following)), following]
+    np.exp(logits, out=logits)
+    return chosen - np.log(logits.sum(axis=1, dtype=np.float64)).astype(np.float32)

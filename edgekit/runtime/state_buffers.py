@@ -1,0 +1,82 @@
+"""The appended state of a batch of texts, in place: a buffer a state tensor, a slot a text, room for its tokens.
+
+onnxruntime reads and writes the buffers where they are, so a step copies nothing. A slot is contiguous, which is what
+lets one text be prefilled among others; removing a text moves the last one into its slot.
+
+In: the state tensors of a manifest. Out: arrays to bind. Names, sizes and axes are the manifest's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.bundle.manifest import StateTensor
+
+Entries = tuple[NDArray[np.float32], ...]
+
+
+class StateBuffers:
+    """Buffers of ``slots`` texts with room for ``capacity`` tokens each.
+
+    Attributes:
+        slots: how many texts there is room for.
+        capacity: tokens that each slot holds.
+    """
+
+    def __init__(self, states: Sequence[StateTensor], slots: int, capacity: int) -> None:
+        """``states`` are appended, with the batch as their first axis; see `edgekit.runtime.ports`."""
+        self.slots, self.capacity = slots, capacity
+        self._states = states
+        # Not zeroed: the graph reads no entry that it has not written, and untouched pages take no memory.
+        self._arrays = [np.empty(self._shape(state), np.float32) for state in states]
+
+    def bound(self, slots: range) -> list[NDArray[np.float32]]:
+        """The memory of these slots, an array a state, in the manifest's order."""
+        return [array[slots.start : slots.stop] for array in self._arrays]
+
+    def grow(self, capacity: int, used: int) -> None:
+        """Makes room for ``capacity`` tokens; the first ``used`` of each slot stay. One state at a time is copied."""
+        self.capacity = capacity
+        for index, state in enumerate(self._states):
+            array = np.empty(self._shape(state), np.float32)
+            kept = _first(state, used)
+            array[kept] = self._arrays[index][kept]
+            self._arrays[index] = array
+
+    def move(self, source: int, target: int, used: int) -> None:
+        """Copies the first ``used`` tokens of a slot into another."""
+        for state, array in zip(self._states, self._arrays, strict=True):
+            kept = _first(state, used)[1:]
+            array[target][kept] = array[source][kept]
+
+    def read(self, slot: int, used: int) -> Entries:
+        """Copies of the first ``used`` tokens of a slot."""
+        return tuple(
+            array[slot][_first(state, used)[1:]].copy() for state, array in zip(self._states, self._arrays, strict=True)
+        )
+
+    def write(self, slot: int, entries: Entries, used: int) -> None:
+        """Puts the first ``used`` tokens of what `read` gave into a slot."""
+        for state, array, entry in zip(self._states, self._arrays, entries, strict=True):
+            kept = _first(state, used)[1:]
+            array[slot][kept] = entry[kept]
+
+    def _shape(self, state: StateTensor) -> list[int]:
+        return [
+            self.slots if axis == state.batch_axis else self.capacity if axis == state.growth_axis else int(size)
+            for axis, size in enumerate(state.shape)
+        ]
+
+
+def bytes_per_token(states: Sequence[StateTensor]) -> int:
+    """How much one token of one text takes in all buffers."""
+    sizes = [[int(size) for size in state.shape if not isinstance(size, str)] for state in states]
+    return sum(4 * int(np.prod(size)) for size in sizes)
+
+
+def _first(state: StateTensor, used: int) -> tuple[slice, ...]:
+    """Indexes the first ``used`` tokens of a buffer, along all axes."""
+    return tuple(slice(used) if axis == state.growth_axis else slice(None) for axis in range(len(state.shape)))

@@ -1,0 +1,330 @@
+"""Prompt in, text out: what an app embeds of a decoder-only model.
+
+A `TextGenerator` is thread-safe, prints nothing and never touches the network. Between calls it keeps nothing but a
+bounded cache of what it has read, which makes the next prompt with the same beginning cheaper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict, Unpack, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.bundle.generation import TextGeneration
+from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.read import Bundle, open_bundle
+from edgekit.cache import find_bundle
+from edgekit.errors import BundleError, InputError, UnsupportedError
+from edgekit.runtime import generation_arguments as arguments
+from edgekit.runtime.arguments import whole_number
+from edgekit.runtime.causal_search import CausalSearch, Row
+from edgekit.runtime.chat_template import ChatTemplate
+from edgekit.runtime.hub_tokenizer import HubTokenizer
+from edgekit.runtime.ports import check_causal_ports
+from edgekit.runtime.prefix_cache import PrefixCache
+from edgekit.runtime.sampling import Sampler, Sampling
+from edgekit.runtime.scoring import TextScore, calculate_logits, score_ids
+from edgekit.runtime.session import create_session
+from edgekit.runtime.token_stream import TokenStream, decode
+
+DEFAULT_NEW_TOKENS = 256
+# A few thousand tokens of a model of 135 million parameters: a long conversation.
+DEFAULT_PREFIX_CACHE_BYTES = 128 * 2**20
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are chosen and when a text ends; formulas are in `edgekit.runtime.sampling`.
+
+    Attributes:
+        max_new_tokens: Most tokens to generate, 256 by default; the context's end ends a text too.
+        temperature: 0, the default, always takes the most likely token; 1 draws from the model's probabilities.
+        top_k: Only so many of the most likely tokens count.
+        top_p: Only the most likely tokens that together have this probability count; above 0, up to 1.
+        min_p: Only tokens at least this times as probable as the likeliest count; 0 to 1.
+        repetition_penalty: Above 1, tokens of the prompt and of the text become less likely.
+        seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float
+    seed: int | None
+
+
+class GenerationOptions(SamplingOptions, total=False):
+    """Also what is only known of texts.
+
+    Attributes:
+        stop: A text or texts that end the generated text, which does not hold them.
+    """
+
+    stop: str | Sequence[str]
+
+
+class TextGenerator:
+    """A decoder-only model of a bundle, loaded; make one with `edgekit.load` or `TextGenerator.load`.
+
+    Attributes:
+        manifest: What the bundle says about itself.
+        tokenizer: Text to ids and back.
+        context_length: Most tokens of a prompt and its text together.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, *, prefix_cache_bytes: int = DEFAULT_PREFIX_CACHE_BYTES
+    ) -> None:
+        """Loads the graph and the tokenizer of an opened bundle.
+
+        Args:
+            bundle: From `edgekit.bundle.read.open_bundle`.
+            threads: Threads that one call may use; None for the measured default, 1.
+            prefix_cache_bytes: Most memory for what was read before; 0 for none.
+
+        Raises:
+            BundleError: A file of the bundle can't be loaded.
+            InputError: ``threads`` is below 1, or ``prefix_cache_bytes`` below 0.
+        """
+        manifest = bundle.manifest
+        if not isinstance(manifest.generation, TextGeneration):
+            raise BundleError(
+                f"{bundle.path}: a {manifest.kind} bundle can't generate text; export a decoder-only model, or use "
+                "Translator"
+            )
+        if prefix_cache_bytes != 0:
+            prefix_cache_bytes = whole_number("prefix_cache_bytes", prefix_cache_bytes)
+        self.manifest: Manifest = manifest
+        self.context_length = manifest.generation.context_length
+        self._generation = generation = manifest.generation
+        control = {generation.bos_token_id, generation.pad_token_id, *generation.eos_token_ids} - {None}
+        files = manifest.tokenizer
+        self.tokenizer = HubTokenizer.load(
+            bundle.file(files.source), files.source_vocab_size, sorted(index for index in control if index is not None)
+        )
+        self._chat = (
+            ChatTemplate.load(bundle.file(manifest.chat.template), manifest.chat.special_tokens, self.tokenizer)
+            if manifest.chat
+            else None
+        )
+        session = create_session(bundle.file(manifest.graphs["model"].file), threads)
+        check_causal_ports(manifest, session)
+        self._prefixes = PrefixCache(prefix_cache_bytes)
+        self._search: CausalSearch | None = CausalSearch(manifest, session, self._prefixes)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        *,
+        prefix_cache_bytes: int = DEFAULT_PREFIX_CACHE_BYTES,
+    ) -> TextGenerator:
+        """Loads an exported decoder-only model; see `edgekit.load` and `TextGenerator`.
+
+        Raises:
+            ModelNotFoundError: There is no such bundle.
+            BundleError: The bundle is damaged, or of another kind.
+        """
+        return cls(open_bundle(find_bundle(Path(path))), threads, prefix_cache_bytes=prefix_cache_bytes)
+
+    @overload
+    def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> str: ...
+    @overload
+    def generate(self, prompt: list[str], **options: Unpack[GenerationOptions]) -> list[str]: ...
+
+    def generate(self, prompt: str | list[str], **options: Unpack[GenerationOptions]) -> str | list[str]:
+        """Goes on with one prompt or many.
+
+        Args:
+            prompt: One text, or a list; what follows comes back in the same form and order, without the prompt.
+            **options: See `GenerationOptions`.
+
+        Raises:
+            InputError: An empty prompt, one longer than the context, or an option outside its range.
+        """
+        if isinstance(prompt, str):
+            return self.generate([prompt], **options)[0]
+        texts = arguments.prompts(prompt, "generate")
+        checked = _Options.check(**options)
+        rows = [self._row(self.encode(text), checked, f"prompt {index}") for index, text in enumerate(texts)]
+        streams = {id(row): TokenStream(self.tokenizer, checked.stop) for row in rows}
+        pieces: dict[int, list[str]] = {key: [] for key in streams}
+        for row in self._running().run(rows):
+            pieces[id(row)].append(streams[id(row)].push(row.ids[-1]))
+            row.done = streams[id(row)].stopped
+        return ["".join([*pieces[id(row)], streams[id(row)].finish()]) for row in rows]
+
+    def stream(self, prompt: str, **options: Unpack[GenerationOptions]) -> Iterator[str]:
+        """Goes on with a prompt, piece by piece.
+
+        The pieces are whole characters, never empty, and joined they are what `generate` gives. Closing the iterator
+        ends the work at once.
+
+        Args:
+            prompt: One text.
+            **options: See `GenerationOptions`.
+
+        Raises:
+            InputError: As `generate`, before the first piece is asked for.
+        """
+        (text,) = arguments.prompts([prompt], "stream")
+        checked = _Options.check(**options)
+        return self._stream(self._row(self.encode(text), checked, "the prompt"), checked.stop, at_start=False)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> str:
+        """The assistant's answer in a conversation.
+
+        Args:
+            messages: ``[{"role": "user", "content": "Hello!"}]``; roles are system, user and assistant. A control token
+                spelled in a message is text.
+            **options: See `GenerationOptions`.
+
+        Raises:
+            InputError: Messages of another form, or that the model's template refuses; and as `generate`.
+            UnsupportedError: The model has no chat template.
+            MissingExtraError: jinja2 is not installed.
+        """
+        return "".join(self.stream_chat(messages, **options))
+
+    def stream_chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> Iterator[str]:
+        """The assistant's answer piece by piece; see `chat` and `stream`."""
+        conversation = arguments.messages(messages)
+        checked = _Options.check(**options)
+        if self._chat is None:
+            raise UnsupportedError(f"{self.manifest.name} has no chat template; use generate")
+        row = self._row(self._chat.encode(conversation), checked, "the conversation")
+        return self._stream(row, checked.stop, at_start=True)
+
+    def generate_ids(self, prompts: Sequence[Sequence[int]], **options: Unpack[SamplingOptions]) -> list[list[int]]:
+        """Goes on with prompts of callers who tokenise themselves.
+
+        Args:
+            prompts: Ids of each prompt, BOS included where the model begins with one.
+            **options: See `SamplingOptions`.
+
+        Returns:
+            The new ids of each prompt, without EOS, in the order of ``prompts``.
+
+        Raises:
+            InputError: An empty prompt, one longer than the context, an id outside the vocabulary, or an option outside
+                its range.
+        """
+        checked = _Options.check(**options)
+        found = arguments.id_rows(prompts, self.tokenizer.vocab_size, "generate_ids")
+        rows = [self._row(ids, checked, f"prompt {index}") for index, ids in enumerate(found)]
+        for _ in self._running().run(rows):
+            pass
+        return [row.ids for row in rows]
+
+    def score(self, texts: Iterable[str]) -> list[TextScore]:
+        """How probable the model finds each token of each text after those before it.
+
+        Args:
+            texts: Texts of at most the context's length.
+
+        Raises:
+            InputError: Not texts, an empty one, or one longer than the context.
+        """
+        if isinstance(texts, str):
+            raise InputError("score takes a list of texts, found str")
+        rows = [self.encode(text) for text in arguments.prompts(texts, "score")]
+        for index, ids in enumerate(rows):
+            self._check_length(len(ids), f"text {index}")
+        return [score_ids(self._running(), ids) for ids in rows]
+
+    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits of what follows each id, in one go: ``float32 [len(token_ids), vocabulary]``.
+
+        Raises:
+            InputError: No ids, more than the context holds, or one outside the vocabulary.
+        """
+        ids = arguments.id_row(token_ids, self.tokenizer.vocab_size, "token_ids")
+        self._check_length(len(ids), "token_ids")
+        return calculate_logits(self._running(), ids)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids that `generate` feeds the model: BOS first where the model begins with one, control tokens as text.
+
+        Raises:
+            InputError: Not a text, or one of more than a million characters.
+        """
+        ids = self.tokenizer.encode(text)
+        bos = self._generation.bos_token_id
+        return [bos, *ids] if self._generation.adds_bos and bos is not None else ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; control tokens have none."""
+        return decode(self.tokenizer, ids)
+
+    def close(self) -> None:
+        """Lets go of the model and of what was remembered; calls that run in other threads end as usual."""
+        self._search = None
+        self._prefixes.clear()
+
+    def __enter__(self) -> TextGenerator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _running(self) -> CausalSearch:
+        if self._search is None:
+            raise InputError("this text generator has been closed; load the model again")
+        return self._search
+
+    def _row(self, ids: list[int], options: _Options, what: str) -> Row:
+        """A prompt to run, with what is left of the context as its limit."""
+        if not ids:
+            raise InputError(f"{what} must hold at least one token, found none")
+        room = self.context_length - len(ids)
+        if room < 1:
+            raise InputError(
+                f"{what} has {len(ids)} tokens; {self.manifest.name} takes at most {self.context_length - 1}, one less "
+                f"than its context of {self.context_length}; shorten it"
+            )
+        sampling = options.sampling
+        sampler = Sampler(sampling, ids, self.tokenizer.vocab_size) if sampling.needs_logits else None
+        return Row(ids, min(options.max_new_tokens, room), sampler)
+
+    def _stream(self, row: Row, stop: Sequence[str], *, at_start: bool) -> Iterator[str]:
+        """Pieces of one row's text; what is wrong shows when this is called, the work begins with the first piece."""
+        return self._pieces(self._running(), row, TokenStream(self.tokenizer, stop, at_start=at_start))
+
+    @staticmethod
+    def _pieces(search: CausalSearch, row: Row, stream: TokenStream) -> Iterator[str]:
+        with contextlib.closing(search.run([row])) as running:
+            for _ in running:
+                if piece := stream.push(row.ids[-1]):
+                    yield piece
+                row.done = stream.stopped
+        if piece := stream.finish():
+            yield piece
+
+    def _check_length(self, count: int, what: str) -> None:
+        if count > self.context_length:
+            raise InputError(f"{what} has {count} tokens; the context of {self.manifest.name} is {self.context_length}")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """`GenerationOptions`, checked."""
+
+    max_new_tokens: int
+    sampling: Sampling
+    stop: tuple[str, ...]
+
+    @classmethod
+    def check(cls, *, max_new_tokens: Any = DEFAULT_NEW_TOKENS, stop: Any = (), **sampling: Any) -> _Options:
+        return cls(
+            whole_number("max_new_tokens", max_new_tokens),
+            arguments.sampling(**sampling),
+            arguments.stop_strings(stop),
+        )
