@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgekit.bundle.manifest import Generation, Manifest, StateTensor
-from edgekit.runtime.batching import pad
+from edgekit.runtime.encoding import Encoder, length_limit
 from edgekit.runtime.ports import check_ports
 from edgekit.runtime.session import run_graph
 from edgekit.runtime.shortlist import Shortlist
@@ -23,8 +23,6 @@ from edgekit.runtime.shortlist import Shortlist
 DROP_SHARE = 0.25
 # Entries that a cache has beyond its source's length, at first.
 CAPACITY_STEP = 16
-# A short source may need more than its share: "USA" is one word and five in some languages.
-SHORTEST_LIMIT = 16
 
 
 class GreedySearch:
@@ -45,17 +43,9 @@ class GreedySearch:
         check_ports(manifest, encoder, decoder)
         assert isinstance(manifest.generation, Generation), "a causal-lm bundle has no encoder to search with"
         self._generation = manifest.generation
-        self._encoder, self._decoder, self._shortlist = encoder, decoder, shortlist
-        self._encoder_outputs = [port.name for port in manifest.graphs["encoder"].outputs]
+        self.encoder, self._decoder = Encoder(manifest, encoder, shortlist), decoder
         self._constants = [state for state in manifest.state if state.kind == "constant"]
         self._carried = [state for state in manifest.state if state.kind != "constant"]
-
-    def length_limit(self, source_length: int, max_length: int | None) -> int:
-        """Most tokens that ``source_length`` ids may become; ``max_length`` overrides the relative limit."""
-        longest = self._generation.max_length
-        if max_length is not None:
-            return min(max_length, longest)
-        return min(longest, max(SHORTEST_LIMIT, int(self._generation.max_length_factor * source_length)))
 
     def search(self, rows: Sequence[Sequence[int]], max_length: int | None = None) -> list[list[int]]:
         """Translates one batch.
@@ -68,7 +58,7 @@ class GreedySearch:
             Target ids of each row, without EOS.
         """
         eos = self._generation.eos_token_id
-        limits = np.array([self.length_limit(len(row), max_length) for row in rows])
+        limits = np.array([length_limit(self._generation, len(row), max_length) for row in rows])
         batch = _Batch(self, rows, int(limits.max()))
         outputs: list[list[int]] = [[] for _ in rows]
         alive = np.arange(len(rows))  # rows of `rows` that the batch still holds
@@ -106,26 +96,16 @@ class _Batch:
     def __init__(self, search: GreedySearch, rows: Sequence[Sequence[int]], longest: int) -> None:
         """Encodes ``rows``; ``longest`` is the most steps that will follow."""
         self._search = search
-        generation = search._generation
-        pad_id = generation.eos_token_id if generation.pad_token_id is None else generation.pad_token_id
-        ids, mask = pad(rows, pad_id)
-        feeds: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask}
-        self._shared: dict[str, NDArray[Any]] = {}
-        if search._shortlist is not None:
-            shortlist, bias = search._shortlist.for_batch(rows)
-            feeds |= {"shortlist": shortlist, "shortlist_bias": bias}
-            self._shared["shortlist"] = shortlist
-        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
-        encoded = run_graph(search._encoder.run_with_ort_values, search._encoder_outputs, values)
-        outputs = dict(zip(search._encoder_outputs, encoded, strict=True))
-        self._constants = {state.past: outputs[state.past] for state in search._constants}
+        encoded = search.encoder.encode(rows)
+        self._shared = encoded.shared
+        self._constants = {state.past: encoded.constants[state.past] for state in search._constants}
         # Most translations are about as long as their source; a longer one makes its cache longer.
-        self._longest, self._capacity = longest, min(longest, ids.shape[1] + CAPACITY_STEP)
+        self._longest, self._capacity = longest, min(longest, encoded.mask.shape[1] + CAPACITY_STEP)
         self._past = {state.past: initial_value(state, len(rows), self._capacity) for state in search._carried}
         self._inputs: dict[str, NDArray[Any]] = {
-            "input_ids": np.full(len(rows), generation.start_token_id, np.int64),
+            "input_ids": np.full(len(rows), search._generation.start_token_id, np.int64),
             "positions": np.zeros(len(rows), np.int64),
-            "attention_mask": mask,
+            "attention_mask": encoded.mask,
         }
         self._bind()
 

@@ -5,14 +5,19 @@ A `Translator` is thread-safe, holds no state between calls, prints nothing and 
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 from collections.abc import Sequence
-from typing import overload
+from typing import Literal, NamedTuple, overload
 
 from edgekit.bundle.manifest import Generation, Manifest
-from edgekit.bundle.read import Bundle
+from edgekit.bundle.read import Bundle, open_bundle
+from edgekit.cache import find_bundle
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.arguments import texts, token_ids, whole_number
 from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS, batch_by_tokens
+from edgekit.runtime.beam import BeamSearch
+from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
 from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.session import create_session
@@ -22,6 +27,20 @@ from edgekit.runtime.tokenizer import Tokenizer
 # Models are trained on single sentences: filled up to what they take, they leave out sentences. 300 sentences of
 # flores-dev as one text: chrF 32 in pieces of 255 tokens, 57 of 63, 59 of 40 (firefox-en-pt: 77 of 127, 81 of 40).
 PIECE_TOKENS = 40
+# How many beams look for n hypotheses, unless the caller says.
+DEFAULT_BEAMS = 4
+
+EarlyStopping = bool | Literal["never"]
+
+
+class Hypothesis(NamedTuple):
+    """A translation and its score: the log-probability of its tokens over their number to the length penalty's power.
+
+    Of a text that was cut, the mean of its pieces' scores.
+    """
+
+    text: str
+    score: float
 
 
 class Translator:
@@ -57,22 +76,46 @@ class Translator:
             if files.source == files.target
             else Tokenizer.load(bundle.file(files.target), files.target_vocab_size, unk)
         )
+        self._bundle, self._threads = bundle, threads
         self._search = GreedySearch(
             manifest,
             create_session(bundle.file(manifest.graphs["encoder"].file), threads),
             create_session(bundle.file(manifest.graphs["decoder"].file), threads),
             load_shortlist(bundle.path, manifest),
         )
+        self._beam_search: BeamSearch | None = None
+        self._loading = threading.Lock()
 
     @overload
-    def translate(self, text: str, *, batch_tokens: int = ..., max_length: int | None = ...) -> str: ...
+    def translate(
+        self,
+        text: str,
+        *,
+        beams: int = ...,
+        length_penalty: float = ...,
+        early_stopping: EarlyStopping = ...,
+        batch_tokens: int = ...,
+        max_length: int | None = ...,
+    ) -> str: ...
     @overload
-    def translate(self, text: list[str], *, batch_tokens: int = ..., max_length: int | None = ...) -> list[str]: ...
+    def translate(
+        self,
+        text: list[str],
+        *,
+        beams: int = ...,
+        length_penalty: float = ...,
+        early_stopping: EarlyStopping = ...,
+        batch_tokens: int = ...,
+        max_length: int | None = ...,
+    ) -> list[str]: ...
 
     def translate(
         self,
         text: str | list[str],
         *,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
     ) -> str | list[str]:
@@ -83,37 +126,130 @@ class Translator:
 
         Args:
             text: one text, or a list; translations come back in the same form and order.
-            batch_tokens: padded source tokens that run together; more is faster in bulk and takes more memory.
+            beams: hypotheses followed at once, up to 64; 1 is greedy search. The first call with more loads the
+                decoder of beam search.
+            length_penalty: power of the length that a hypothesis's log-probability is divided by, -10 to 10.
+            early_stopping: when beam search is done with a sentence, as in transformers: True with ``beams``
+                hypotheses, False once no beam looks better than them, "never" once none can become better.
+            batch_tokens: padded source tokens that run together, each beam's counted; more is faster in bulk and takes
+                more memory.
             max_length: most target tokens for each piece; None for a limit relative to the source's length.
 
         Raises:
-            InputError: not a text, or a number below 1.
+            InputError: not a text, or a number outside its range.
+            BundleError: more than one beam, and a bundle of an edgekit that had no beam search.
         """
         if isinstance(text, str):
-            return self.translate([text], batch_tokens=batch_tokens, max_length=max_length)[0]
-        batch_tokens, max_length = _limits(batch_tokens, max_length)
+            text, single = [text], True
+        else:
+            single = False
         originals = texts(text)
-        pieces: list[list[int]] = []
-        slots: list[range] = []
-        for one in originals:
-            ids = self._encode(one)
-            slots.append(range(len(pieces), len(pieces) + len(ids)))
-            pieces += ids
-        outputs = self.generate_ids(pieces, batch_tokens=batch_tokens, max_length=max_length)
+        pieces, slots = self._cut(originals)
+        outputs = self.generate_ids(
+            pieces,
+            beams=beams,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
+            batch_tokens=batch_tokens,
+            max_length=max_length,
+        )
         decoded = [self.target_tokenizer.decode(ids) for ids in outputs]
-        return [" ".join(decoded[i] for i in slot) if slot else one for one, slot in zip(originals, slots, strict=True)]
+        found = [
+            " ".join(decoded[i] for i in slot) if slot else one for one, slot in zip(originals, slots, strict=True)
+        ]
+        return found[0] if single else found
+
+    @overload
+    def n_best(
+        self,
+        text: str,
+        n: int,
+        *,
+        beams: int | None = ...,
+        length_penalty: float = ...,
+        early_stopping: EarlyStopping = ...,
+        batch_tokens: int = ...,
+        max_length: int | None = ...,
+    ) -> list[Hypothesis]: ...
+    @overload
+    def n_best(
+        self,
+        text: list[str],
+        n: int,
+        *,
+        beams: int | None = ...,
+        length_penalty: float = ...,
+        early_stopping: EarlyStopping = ...,
+        batch_tokens: int = ...,
+        max_length: int | None = ...,
+    ) -> list[list[Hypothesis]]: ...
+
+    def n_best(
+        self,
+        text: str | list[str],
+        n: int,
+        *,
+        beams: int | None = None,
+        length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        max_length: int | None = None,
+    ) -> list[Hypothesis] | list[list[Hypothesis]]:
+        """The ``n`` best translations of one text or many, with their scores, best first.
+
+        A text is cut as by `translate`; its first translation is then made of its pieces' first, and so on. A text
+        without a letter or digit has one, itself, of score 0.
+
+        Args:
+            text: one text, or a list; results come back in the same form and order.
+            n: how many, up to ``beams``; two of them may be the same text, tokenised in two ways.
+            beams: as in `translate`; None for the larger of ``n`` and 4. One beam is greedy search with a score.
+            length_penalty: as in `translate`.
+            early_stopping: as in `translate`.
+            batch_tokens: as in `translate`.
+            max_length: as in `translate`.
+
+        Raises:
+            InputError: not a text, or a number outside its range.
+            BundleError: a bundle of an edgekit that had no beam search.
+        """
+        single = isinstance(text, str)
+        originals = [text] if isinstance(text, str) else texts(text)
+        pieces, slots = self._cut(originals)
+        scored = self.n_best_ids(
+            pieces,
+            n,
+            beams=beams,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
+            batch_tokens=batch_tokens,
+            max_length=max_length,
+        )
+        found = [
+            [self._join(parts) for parts in zip(*(scored[i] for i in slot), strict=False)]
+            if slot
+            else [Hypothesis(one, 0.0)]
+            for one, slot in zip(originals, slots, strict=True)
+        ]
+        return found[0] if single else found
 
     def generate_ids(
         self,
         input_ids: Sequence[Sequence[int]],
         *,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
     ) -> list[list[int]]:
-        """Greedy search for callers who tokenise themselves.
+        """`translate` for callers who tokenise themselves.
 
         Args:
             input_ids: source ids of each sentence, EOS included.
+            beams: as in `translate`.
+            length_penalty: as in `translate`.
+            early_stopping: as in `translate`.
             batch_tokens: as in `translate`.
             max_length: as in `translate`.
 
@@ -121,16 +257,89 @@ class Translator:
             Target ids of each sentence, without EOS, in the order of ``input_ids``.
 
         Raises:
-            InputError: an empty sentence, one longer than the model takes, or an id outside the vocabulary.
+            InputError: an empty sentence, one longer than the model takes, an id outside the vocabulary, or a number
+                outside its range.
+            BundleError: as in `translate`.
         """
+        settings = BeamSettings.checked(beams, length_penalty, early_stopping)
+        if settings.beams > 1:
+            found = self._search_beams(input_ids, settings, batch_tokens, max_length)
+            return [hypotheses[0].ids for hypotheses in found]
         batch_tokens, max_length = _limits(batch_tokens, max_length)
-        rows = token_ids(input_ids)
-        self._check_ids(rows)
+        rows = self._checked_ids(input_ids)
         results: list[list[int]] = [[] for _ in rows]
         for batch in batch_by_tokens([len(row) for row in rows], batch_tokens):
             for index, ids in zip(batch, self._search.search([rows[i] for i in batch], max_length), strict=True):
                 results[index] = ids
         return results
+
+    def n_best_ids(
+        self,
+        input_ids: Sequence[Sequence[int]],
+        n: int,
+        *,
+        beams: int | None = None,
+        length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        max_length: int | None = None,
+    ) -> list[list[ScoredIds]]:
+        """`n_best` for callers who tokenise themselves: arguments as there, sentences and errors as `generate_ids`'s.
+
+        Returns:
+            Target ids without EOS, and their score, of the best hypotheses of each sentence, best first.
+        """
+        n = whole_number("n", n)
+        settings = BeamSettings.checked(
+            max(n, DEFAULT_BEAMS) if beams is None else beams, length_penalty, early_stopping
+        )
+        if n > settings.beams:
+            raise InputError(f"n must be at most the number of beams, {settings.beams}, found {n}")
+        if settings.beams == 1:
+            settings = dataclasses.replace(settings, early_stopping=True)  # what greedy search does
+        found = self._search_beams(input_ids, settings, batch_tokens, max_length)
+        return [hypotheses[:n] for hypotheses in found]
+
+    def _search_beams(
+        self, input_ids: Sequence[Sequence[int]], settings: BeamSettings, batch_tokens: int, max_length: int | None
+    ) -> list[list[ScoredIds]]:
+        batch_tokens, max_length = _limits(batch_tokens, max_length)
+        rows = self._checked_ids(input_ids)
+        search = self._load_beam_search()
+        results: list[list[ScoredIds]] = [[] for _ in rows]
+        for batch in batch_by_tokens([len(row) * settings.beams for row in rows], batch_tokens):
+            found = search.search([rows[i] for i in batch], settings, max_length)
+            for index, hypotheses in zip(batch, found, strict=True):
+                results[index] = hypotheses
+        return results
+
+    def _load_beam_search(self) -> BeamSearch:
+        """The decoder of beam search, loaded by the first call that needs it."""
+        with self._loading:
+            if self._beam_search is None:
+                graph = self.manifest.graphs.get("beam_decoder")
+                if graph is None:
+                    raise BundleError(
+                        f"{self._bundle.path}: this bundle has no decoder for beam search; export the model again, or "
+                        "translate with one beam"
+                    )
+                session = create_session(self._bundle.file(graph.file), self._threads)
+                self._beam_search = BeamSearch(self.manifest, self._search.encoder, session)
+            return self._beam_search
+
+    def _cut(self, originals: list[str]) -> tuple[list[list[int]], list[range]]:
+        """Source ids of every piece of every text, and which of them each text has."""
+        pieces: list[list[int]] = []
+        slots: list[range] = []
+        for one in originals:
+            ids = self._encode(one)
+            slots.append(range(len(pieces), len(pieces) + len(ids)))
+            pieces += ids
+        return pieces, slots
+
+    def _join(self, parts: Sequence[ScoredIds]) -> Hypothesis:
+        text = " ".join(self.target_tokenizer.decode(part.ids) for part in parts)
+        return Hypothesis(text, sum(part.score for part in parts) / len(parts))
 
     def _encode(self, text: str) -> list[list[int]]:
         """Source ids with EOS for each piece of a text; none for a text without a letter or digit."""
@@ -146,13 +355,15 @@ class Translator:
         pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= longest)]
         return [[*piece[:room], generation.eos_token_id] for piece in pieces]
 
-    def _check_ids(self, rows: list[list[int]]) -> None:
+    def _checked_ids(self, input_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        rows = token_ids(input_ids)
         longest, vocabulary = self._generation.max_source_tokens, self.manifest.tokenizer.source_vocab_size
         for index, row in enumerate(rows):
             if not 0 < len(row) <= longest:
                 raise InputError(f"sentence {index} has {len(row)} ids; this model takes 1 to {longest}, EOS included")
             if min(row) < 0 or max(row) >= vocabulary:
                 raise InputError(f"sentence {index} has ids outside the vocabulary, 0 to {vocabulary - 1}")
+        return rows
 
 
 def _limits(batch_tokens: int, max_length: int | None) -> tuple[int, int | None]:
