@@ -4,10 +4,11 @@ Keys and values go in as ``past_*`` and come out as ``present_*``, which may be 
 Everything after the last layer's attention is calculated for `output_rows` alone, so a prompt's other tokens pay for
 neither its feed-forward block nor the output layer.
 
-What onnxruntime 1.32's GroupQueryAttention does on a CPU, all of it tested (``test_group_query_attention.py``): rows of a batch may have different numbers of new tokens, padded on the right, and different numbers of tokens in the
-cache, at once, because its ``query_seqlens`` says which are real; without it only batch 1 may go on with several
-tokens. Entries of the cache beyond a row's length are never read, whatever they hold. The cache may be longer than
-what is in it, and of any length from 0 where past and present are different memory.
+What onnxruntime 1.32's GroupQueryAttention does on a CPU, all of it tested (``test_group_query_attention.py``): rows of
+a batch may have different numbers of new tokens, padded on the right, and of tokens in the cache, at once, because its
+``query_seqlens`` says which are real (without it, only batch 1 may go on with several tokens). Entries of the cache
+beyond a row's tokens are never read, whatever they hold. The cache may be longer than what is in it; where past and
+present are different memory the past may be of any length from 0. Heads that it rotates are multiples of 16 wide.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def build_causal_lm(
         attended, present = _attention(emit, config, step, normed, layer)
         presents |= present
         if layer == config.layers - 1:
-            attended, x = (emit.op("Gather", value, step.output_rows, axis=0) for value in (attended, x))
+            attended, x = emit.choose_rows(step.output_rows, attended, x)
         normed, x = _end_block(emit, config, attended, f"{block}.attention.output", x, f"{block}.feed_forward.norm")
         hidden = _hidden(emit, config, normed, f"{block}.feed_forward")
         following = f"layers.{layer + 1}.attention.norm" if layer < config.layers - 1 else "final_norm"

@@ -162,11 +162,16 @@ class Emitter:
         return self._quantized_rows[x]
 
     def _row_zero_points(self, scale: ir.Value) -> ir.Value:
-        """``uint8 [rows]``, made once: every activation of a graph has the same number of rows."""
+        """``uint8 [rows]``, made once for all activations with the same number of rows."""
         if self._zero_points is None:
             middle = self.constant(np.array([ACTIVATION_ZERO_POINT], np.uint8))
             self._zero_points = self.op("Expand", middle, self.op("Shape", scale))
         return self._zero_points
+
+    def choose_rows(self, rows: ir.Value, *values: ir.Value) -> list[ir.Value]:
+        """Rows ``rows`` (int64 ``[outputs]``) of each value; only these may be used from here on."""
+        self._zero_points = None
+        return [self.op("Gather", value, rows, axis=0) for value in values]
 
     def float_weight(self, name: str) -> ir.Value:
         """The weight in float32; onnxruntime folds the dequantisation of a stored int8 weight at load."""
