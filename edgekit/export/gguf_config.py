@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import SourceError, UnsupportedError
+from edgekit.export.architectures.decoder_options import MAX_CONTEXT
 from edgekit.export.sources.gguf_file import GgufFile
 from edgekit.export.sources.gguf_tensors import read_gguf_tensor
 from edgekit.graph.causal_lm_config import CausalLMConfig
@@ -219,5 +220,7 @@ def _check_arithmetic(file: GgufFile, keys: _Keys, values: Mapping[str, Any]) ->
     found += [
         f"{key}={keys.get(key)!r:.40} (expected {head_dim})" for key in widths if keys.get(key) not in (None, head_dim)
     ]
+    if values["context_length"] > MAX_CONTEXT:
+        found.append(f"context_length={values['context_length']} (expected at most {MAX_CONTEXT})")
     if found:
         raise UnsupportedError(f"{file.path}: not implemented: {', '.join(found)}")
