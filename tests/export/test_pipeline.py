@@ -39,6 +39,7 @@ def test_every_file_is_listed_and_whole(student_bundle, embedded_int8):
 def test_files_of_a_student(student_bundle):
     assert sorted(path.name for path in student_bundle.iterdir()) == [
         "LICENSE",
+        "beam_decoder.onnx",
         "bundle.json",
         "decoder.onnx",
         "encoder.onnx",
@@ -129,10 +130,19 @@ def test_the_default_output_is_named_after_model_and_precision(student, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-en-pt-fp32", "tiny-en-pt-int8"]
 
 
-@pytest.mark.parametrize("precision", ["int4", "INT8", "", None])
+@pytest.mark.parametrize("precision", ["int2", "INT8", "", None])
 def test_an_unknown_precision_is_refused_before_anything_is_fetched(precision, tmp_path):
-    with pytest.raises(InputError, match=f"unknown precision {precision!r}: expected one of int8, fp32"):
+    with pytest.raises(InputError, match=f"unknown precision {precision!r}: expected one of int8, int4, fp32"):
         export("no-model-of-this-name", precision, tmp_path / "out")
+
+
+def test_int4_is_for_decoder_only_models(student, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "resolve_checkpoint", None)
+    with pytest.raises(InputError, match="int4 is for decoder-only models; choose int8 or fp32 for this one"):
+        export("opus-mt-en-fr", "int4", tmp_path / "out")
+    with pytest.raises(InputError, match="int4 is for decoder-only models"):
+        export_checkpoint(student, "int4", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_model_is_refused(tmp_path):
