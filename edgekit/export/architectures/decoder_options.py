@@ -51,7 +51,8 @@ SEARCH_OPTIONS: dict[str, tuple[Any, ...]] = {
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 LAYER_TYPES = ("full_attention", "sliding_attention")
 # Layers are walked and tables of positions calculated before anything else would show that there is no such model.
-LIMITS = {"layers": 1 << 10, "context_length": 1 << 20}
+MAX_CONTEXT = 1 << 20
+LIMITS = {"layers": 1 << 10, "context_length": MAX_CONTEXT}
 
 
 def check_options(options: Options, allowed: Mapping[str, tuple[Any, ...]], more: list[str]) -> None:
