@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import SourceError, UnsupportedError
-from edgekit.export.architectures.decoder_options import MAX_CONTEXT
+from edgekit.export.architectures.decoder_options import LIMITS
 from edgekit.export.sources.gguf_file import GgufFile
 from edgekit.export.sources.gguf_tensors import read_gguf_tensor
 from edgekit.graph.causal_lm_config import CausalLMConfig
@@ -220,7 +220,8 @@ def _check_arithmetic(file: GgufFile, keys: _Keys, values: Mapping[str, Any]) ->
     found += [
         f"{key}={keys.get(key)!r:.40} (expected {head_dim})" for key in widths if keys.get(key) not in (None, head_dim)
     ]
-    if values["context_length"] > MAX_CONTEXT:
-        found.append(f"context_length={values['context_length']} (expected at most {MAX_CONTEXT})")
+    found += [
+        f"{name}={values[name]} (expected at most {most})" for name, most in LIMITS.items() if values[name] > most
+    ]
     if found:
         raise UnsupportedError(f"{file.path}: not implemented: {', '.join(found)}")

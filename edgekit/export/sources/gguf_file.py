@@ -19,7 +19,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
 from edgekit.errors import SourceError, UnsupportedError
@@ -237,7 +236,10 @@ def _align(position: int, alignment: int) -> int:
 
 def _place(path: Path, data: memoryview, entries: list[_Entry], start: int, alignment: int) -> dict[str, GgufTensor]:
     """The tensors by name, each of them inside the file and apart from the others."""
-    _check_types(path, entries)
+    # Not at the top: importing gguf takes longer than everything else that an export of another model needs.
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    _check_types(path, entries, {kind.value: kind.name for kind in GGMLQuantizationType})
     tensors: dict[str, GgufTensor] = {}
     spans = []
     for entry in entries:
@@ -267,8 +269,7 @@ def _place(path: Path, data: memoryview, entries: list[_Entry], start: int, alig
     return tensors
 
 
-def _check_types(path: Path, entries: list[_Entry]) -> None:
-    names = {kind.value: kind.name for kind in GGMLQuantizationType}
+def _check_types(path: Path, entries: list[_Entry], names: dict[int, str]) -> None:
     found: dict[str, str] = {}
     for entry in entries:
         if names.get(entry.code) not in TYPES:

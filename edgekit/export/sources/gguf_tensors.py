@@ -12,8 +12,6 @@ high one. The other types are dequantised by the gguf package.
 import math
 
 import numpy as np
-from gguf.constants import GGMLQuantizationType
-from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from edgekit.errors import SourceError
@@ -49,6 +47,9 @@ def read_gguf_tensor(file: GgufFile, name: str, axis: int = 1) -> Tensor:
     if tensor.kind in FLOATS:
         values = widen(np.frombuffer(tensor.data, np.uint8), FLOATS[tensor.kind])
     else:
+        from gguf.constants import GGMLQuantizationType  # not at the top: see gguf_file
+        from gguf.quants import dequantize
+
         # Scales of infinity give NaN, which the check below finds.
         with np.errstate(all="ignore"):
             stored = np.frombuffer(tensor.data, np.uint8).reshape(math.prod(tensor.shape[:-1]), -1)
