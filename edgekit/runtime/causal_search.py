@@ -40,13 +40,15 @@ class Row:
         prompt: ids, at least one.
         limit: most new tokens.
         sampler: chooses tokens from logits; None for the graph's own ArgMax.
-        ids: the new tokens, EOS not among them.
+        ends_at_eos: whether EOS ends it; else EOS is a token like others, and only the limit does.
+        ids: the new tokens, an EOS that ended them not among them.
         done: set when EOS or the limit is met; a caller who wants no more sets it too.
     """
 
     prompt: list[int]
     limit: int
     sampler: Sampler | None = None
+    ends_at_eos: bool = True
     ids: list[int] = field(default_factory=list)
     done: bool = False
 
@@ -91,7 +93,7 @@ class CausalSearch:
             raise
 
     def _extend(self, row: Row, token_id: int) -> Iterator[Row]:
-        if token_id in self._eos:
+        if row.ends_at_eos and token_id in self._eos:
             row.done = True
             return
         row.ids.append(token_id)

@@ -31,12 +31,13 @@ class TextScore:
     log_probabilities: NDArray[np.float32]
 
 
-def calculate_logits(search: CausalSearch, ids: Sequence[int]) -> NDArray[np.float32]:
-    """Logits of what follows each id: ``float32 [len(ids), vocabulary]``."""
-    logits = np.empty((len(ids), search.vocabulary), np.float32)
+def calculate_logits(search: CausalSearch, ids: Sequence[int], first: int = 0) -> NDArray[np.float32]:
+    """Logits of what follows each id from ``first`` on: ``float32 [len(ids) - first, vocabulary]``."""
+    logits = np.empty((len(ids) - first, search.vocabulary), np.float32)
     buffers = StateBuffers(search.states, 1, len(ids))
     for start in range(0, len(ids), CHUNK_TOKENS):
-        _run(search, buffers, ids, start, logits[start : start + CHUNK_TOKENS])
+        end = min(start + CHUNK_TOKENS, len(ids))
+        _run(search, buffers, ids[start:end], start, logits[max(start - first, 0) : max(end - first, 0)])
     return logits
 
 
@@ -48,7 +49,7 @@ def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
     for start in range(0, len(ids) - 1, CHUNK_TOKENS):
         following = np.asarray(ids[start + 1 : start + 1 + CHUNK_TOKENS])
         logits = room[: len(following)]
-        _run(search, buffers, ids, start, logits)
+        _run(search, buffers, ids[start : start + len(following)], start, logits)
         found[start : start + len(following)] = _log_probabilities(logits, following)
     return TextScore(tuple(ids), found[: len(ids) - 1])
 
@@ -56,10 +57,11 @@ def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
 def _run(
     search: CausalSearch, buffers: StateBuffers, ids: Sequence[int], start: int, logits: NDArray[np.float32]
 ) -> None:
-    """Runs the next ``len(logits)`` ids, whose logits are written where they are wanted."""
-    count = len(logits)
-    forward = ForwardPass(search.session, search.states, buffers, range(1), count, np.arange(count), ("logits", logits))
-    forward.input_ids[0] = ids[start : start + count]
+    """Runs the next ids; the logits of the last ``len(logits)`` of them are written where they are wanted."""
+    count = len(ids)
+    rows = np.arange(count - len(logits), count)
+    forward = ForwardPass(search.session, search.states, buffers, range(1), count, rows, ("logits", logits))
+    forward.input_ids[0] = ids
     forward.past_lengths[0] = start
     forward.run()
 

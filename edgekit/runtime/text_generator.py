@@ -49,6 +49,7 @@ class SamplingOptions(TypedDict, total=False):
         min_p: Only tokens at least this times as probable as the likeliest count; 0 to 1.
         repetition_penalty: Above 1, tokens of the prompt and of the text become less likely.
         seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
+        ignore_eos: Whether a text goes on behind EOS until its limit, so that its length is known: for measuring.
     """
 
     max_new_tokens: int
@@ -58,6 +59,7 @@ class SamplingOptions(TypedDict, total=False):
     min_p: float | None
     repetition_penalty: float
     seed: int | None
+    ignore_eos: bool
 
 
 class GenerationOptions(SamplingOptions, total=False):
@@ -224,6 +226,19 @@ class TextGenerator:
             pass
         return [row.ids for row in rows]
 
+    def stream_ids(self, prompt: Sequence[int], **options: Unpack[SamplingOptions]) -> Iterator[int]:
+        """Goes on with one prompt's ids, id by id; what is wrong shows when this is called.
+
+        Args:
+            prompt: Ids, BOS included where the model begins with one.
+            **options: See `SamplingOptions`.
+
+        Raises:
+            InputError: As `generate_ids`.
+        """
+        ids = arguments.id_row(prompt, self.tokenizer.vocab_size, "stream_ids: the prompt")
+        return self._ids(self._running(), self._row(ids, _Options.check(**options), "the prompt"))
+
     def score(self, texts: Iterable[str]) -> list[TextScore]:
         """How probable the model finds each token of each text after those before it.
 
@@ -240,15 +255,21 @@ class TextGenerator:
             self._check_length(len(ids), f"text {index}")
         return [score_ids(self._running(), ids) for ids in rows]
 
-    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Logits of what follows each id, in one go: ``float32 [len(token_ids), vocabulary]``.
+    def logits(self, token_ids: Sequence[int], first: int = 0) -> NDArray[np.float32]:
+        """Logits of what follows each id from ``first`` on: ``float32 [len(token_ids) - first, vocabulary]``.
+
+        Args:
+            token_ids: At least one, at most what the context holds.
+            first: How many are context only, of which no logits are asked; below ``len(token_ids)``.
 
         Raises:
-            InputError: No ids, more than the context holds, or one outside the vocabulary.
+            InputError: No ids, more than the context holds, one outside the vocabulary, or no id from ``first`` on.
         """
         ids = arguments.id_row(token_ids, self.tokenizer.vocab_size, "token_ids")
         self._check_length(len(ids), "token_ids")
-        return calculate_logits(self._running(), ids)
+        if not 0 <= first < len(ids):
+            raise InputError(f"first must be from 0 to {len(ids) - 1}, one of the {len(ids)} ids, found {first!r}")
+        return calculate_logits(self._running(), ids, first)
 
     def encode(self, text: str) -> list[int]:
         """The ids that `generate` feeds the model: BOS first where the model begins with one, control tokens as text.
@@ -292,11 +313,17 @@ class TextGenerator:
             )
         sampling = options.sampling
         sampler = Sampler(sampling, ids, self.tokenizer.vocab_size) if sampling.needs_logits else None
-        return Row(ids, min(options.max_new_tokens, room), sampler)
+        return Row(ids, min(options.max_new_tokens, room), sampler, ends_at_eos=not options.ignore_eos)
 
     def _stream(self, row: Row, stop: Sequence[str], *, at_start: bool) -> Iterator[str]:
         """Pieces of one row's text; what is wrong shows when this is called, the work begins with the first piece."""
         return self._pieces(self._running(), row, TokenStream(self.tokenizer, stop, at_start=at_start))
+
+    @staticmethod
+    def _ids(search: CausalSearch, row: Row) -> Iterator[int]:
+        with contextlib.closing(search.run([row])) as running:
+            for _ in running:
+                yield row.ids[-1]
 
     @staticmethod
     def _pieces(search: CausalSearch, row: Row, stream: TokenStream) -> Iterator[str]:
@@ -320,11 +347,15 @@ class _Options:
     max_new_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
+    ignore_eos: bool
 
     @classmethod
-    def check(cls, *, max_new_tokens: Any = DEFAULT_NEW_TOKENS, stop: Any = (), **sampling: Any) -> _Options:
+    def check(
+        cls, *, max_new_tokens: Any = DEFAULT_NEW_TOKENS, stop: Any = (), ignore_eos: Any = False, **sampling: Any
+    ) -> _Options:
         return cls(
             whole_number("max_new_tokens", max_new_tokens),
             arguments.sampling(**sampling),
             arguments.stop_strings(stop),
+            bool(ignore_eos),
         )

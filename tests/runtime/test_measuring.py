@@ -1,0 +1,65 @@
+"""What `edgekit bench` asks of a `TextGenerator`: logits from a position on, ids one by one, texts of known length."""
+
+import numpy as np
+import pytest
+
+from edgekit.errors import InputError
+from edgekit.runtime import TextGenerator, scoring
+from tests.graph.causal_lm_checkpoints import make_llama
+from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+
+VOCABULARY = 320
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A model whose EOS is what it chooses first after `PROMPT`."""
+    case = sized(make_llama(vocab_size=VOCABULARY, max_position_embeddings=160), VOCABULARY)
+    directory = tmp_path_factory.mktemp("measured")
+    chosen = TextGenerator.load(write_text_bundle(directory / "free", case, byte_level())).generate_ids(
+        [PROMPT], max_new_tokens=1
+    )
+    return write_text_bundle(directory / "ending", case, byte_level(), eos_token_ids=tuple(chosen[0]))
+
+
+PROMPT = list(range(3, 60))
+
+
+@pytest.mark.parametrize("chunk", [16, 256])
+def test_logits_from_a_position_are_the_last_rows_of_all(bundle, monkeypatch, chunk):
+    generator = TextGenerator.load(bundle)
+    every = generator.logits(PROMPT)
+    assert every.shape == (57, VOCABULARY)
+    monkeypatch.setattr(scoring, "CHUNK_TOKENS", chunk)
+    for first in (0, 5, 15, 16, 17, 56):
+        np.testing.assert_allclose(generator.logits(PROMPT, first), every[first:], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("first", [-1, 57])
+def test_logits_of_no_position_are_refused(bundle, first):
+    with pytest.raises(InputError, match=rf"first must be from 0 to 56, one of the 57 ids, found {first}"):
+        TextGenerator.load(bundle).logits(PROMPT, first)
+
+
+def test_text_goes_on_behind_eos_where_it_is_ignored(bundle):
+    generator = TextGenerator.load(bundle)
+    assert generator.generate_ids([PROMPT], max_new_tokens=9) == [[]]
+    (ids,) = generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True)
+    assert len(ids) == 9
+    assert (ids[0],) == generator.manifest.generation.eos_token_ids
+
+
+def test_ids_come_one_by_one(bundle):
+    generator = TextGenerator.load(bundle)
+    stream = generator.stream_ids(PROMPT, max_new_tokens=9, ignore_eos=True)
+    first = next(stream)
+    assert [first, *stream] == generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True)[0]
+    assert list(generator.stream_ids(PROMPT, max_new_tokens=9)) == []
+
+
+def test_wrong_ids_to_stream_are_refused_before_the_first(bundle):
+    generator = TextGenerator.load(bundle)
+    with pytest.raises(InputError, match="stream_ids: the prompt must hold ids of the vocabulary, 0 to 319, found 320"):
+        generator.stream_ids([1, VOCABULARY])
+    with pytest.raises(InputError, match="the prompt has 160 tokens; tiny takes at most 159"):
+        generator.stream_ids([1] * 160)
