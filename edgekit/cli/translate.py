@@ -6,21 +6,19 @@ that cannot be translated comes out empty and is named on stderr; the others are
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import click
 
 from edgekit.cli.on_demand import bundle_for
 from edgekit.cli.output import accept_every_text, note, open_stdin
 from edgekit.errors import InputError
-
-if TYPE_CHECKING:
-    from edgekit.runtime import Translator
 
 # Lines that wait while a batch is translated are taken together, up to this many.
 MOST_LINES = 256
@@ -37,6 +35,16 @@ MOST_LINES = 256
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads for one product; default 1.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Most target tokens; default relative to the source.")
+@click.option(
+    "--beams", type=int, default=1, show_default=True, help="Hypotheses followed at once; 1 is greedy search."
+)
+@click.option(
+    "--length-penalty",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="With beams: the power of the length that scores are divided by; more favours longer translations.",
+)
 def command(
     model: str,
     texts: tuple[str, ...],
@@ -44,6 +52,8 @@ def command(
     source: str | None,
     threads: int | None,
     max_length: int | None,
+    beams: int,
+    length_penalty: float,
 ) -> None:
     """Translate each TEXT with MODEL: a bundle, or what `edgekit export` takes (exported into the cache when needed).
 
@@ -52,38 +62,43 @@ def command(
     \b
     Examples:
       edgekit translate marian-en-de "Good morning!"
+      edgekit translate marian-en-de --beams 4 "Good morning!"
       edgekit translate ./firefox-en-pt-int8 < english.txt > portuguese.txt
     """
-    import edgekit
+    from edgekit.runtime import Translator
 
     # Before minutes of exporting.
     stdin = None if texts else open_stdin("texts as arguments")
     accept_every_text(sys.stdout)
-    translator = edgekit.load(bundle_for(model, precision, source, task="translation"), threads)
+    translator = Translator.load(bundle_for(model, precision, source, task="translation"), threads)
+    translate = functools.partial(
+        translator.translate, beams=beams, length_penalty=length_penalty, max_length=max_length
+    )
+    translate([])  # refuses the options, rather than each line because of them
     if stdin is None:
         # An argument of bytes that are no text would come out as it is, which no terminal takes.
         printable = [os.fsencode(text).decode("utf-8", errors="replace") for text in texts]
-        for translation in translator.translate(printable, max_length=max_length):
+        for translation in translate(printable):
             click.echo(translation)
         return
     failed = 0
     for number, lines in _waiting_lines(stdin):
-        failed += _translate_lines(translator, lines, number, max_length)
+        failed += _translate_lines(translate, lines, number)
     if failed:
         raise InputError(f"{failed} line{'s' if failed > 1 else ''} could not be translated and came out empty")
 
 
-def _translate_lines(translator: Translator, lines: list[str], number: int, max_length: int | None) -> int:
+def _translate_lines(translate: Callable[[list[str]], list[str]], lines: list[str], number: int) -> int:
     """Prints the translations of ``lines``, the first being line ``number``; returns how many failed."""
     try:
-        translations = translator.translate(lines, max_length=max_length)
+        translations = translate(lines)
         failed = 0
     except InputError as error:
         if len(lines) == 1:
             note(f"line {number}: {error}")
             translations, failed = [""], 1
         else:
-            return sum(_translate_lines(translator, [line], number + i, max_length) for i, line in enumerate(lines))
+            return sum(_translate_lines(translate, [line], number + i) for i, line in enumerate(lines))
     for translation in translations:
         # One line out for one line in, whatever a model writes.
         click.echo(" ".join(translation.splitlines()))

@@ -6,8 +6,10 @@ A `Translator` is thread-safe, holds no state between calls, prints nothing and 
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, overload
 
 from edgekit.bundle.manifest import Generation, Manifest
@@ -85,6 +87,21 @@ class Translator:
         )
         self._beam_search: BeamSearch | None = None
         self._loading = threading.Lock()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Translator:
+        """Loads a translation model.
+
+        Args:
+            path: a bundle, or the name of one that was exported.
+            threads: threads that one call may use; None for the measured default, 1.
+
+        Raises:
+            ModelNotFoundError: there is no such bundle.
+            BundleError: it is damaged, or no translation model.
+            InputError: ``threads`` is below 1.
+        """
+        return cls(open_bundle(find_bundle(Path(path))), threads)
 
     @overload
     def translate(
