@@ -26,6 +26,9 @@ from edgekit.runtime.state_buffers import StateBuffers, bytes_per_token
 # Tokens of a prompt that run together. Attention weighs each of them against all before it, in every head at once, so
 # the memory that a long prompt takes is this times its length.
 CHUNK_TOKENS = 256
+# onnxruntime multiplies one row by another order of additions than several. Prompts run at least two rows at once, so
+# what is calculated for a token does not depend, bit for bit, on how its prompt is cut.
+FEWEST_TOKENS = 2
 # Texts whose steps run together, and tokens that all their buffers may hold.
 MOST_ROWS, MOST_TOKENS = 16, 16384
 # Room for so many new tokens at first; buffers that are too small double.
@@ -58,6 +61,16 @@ class Row:
         return len(self.prompt) + self.limit
 
 
+def chunks(start: int, end: int) -> Iterator[range]:
+    """Cuts the tokens of a prompt into runs of at most `CHUNK_TOKENS` and, if it has that many, `FEWEST_TOKENS`."""
+    while start < end:
+        stop = min(start + CHUNK_TOKENS, end)
+        if 0 < end - stop < FEWEST_TOKENS:
+            stop = end - FEWEST_TOKENS
+        yield range(start, stop)
+        start = stop
+
+
 class CausalSearch:
     """Runs texts through one session; holds no state between calls but the prefix cache."""
 
@@ -78,19 +91,15 @@ class CausalSearch:
         if not waiting:
             return
         batch = _Batch(self, rows)
-        try:
-            while waiting or batch.rows:
-                while waiting and len(batch.rows) < batch.slots:
-                    row = waiting.popleft()
-                    yield from self._extend(row, batch.admit(row))
-                    batch.drop_done()
-                if batch.rows:
-                    for row, token_id in zip(list(batch.rows), batch.step(), strict=True):
-                        yield from self._extend(row, token_id)
-                    batch.drop_done()
-        except GeneratorExit:
-            batch.remember()
-            raise
+        while waiting or batch.rows:
+            while waiting and len(batch.rows) < batch.slots:
+                row = waiting.popleft()
+                yield from self._extend(row, batch.admit(row))
+                batch.drop_done()
+            if batch.rows:
+                for row, token_id in zip(list(batch.rows), batch.step(), strict=True):
+                    yield from self._extend(row, token_id)
+                batch.drop_done()
 
     def _extend(self, row: Row, token_id: int) -> Iterator[Row]:
         if row.ends_at_eos and token_id in self._eos:
@@ -119,19 +128,19 @@ class _Batch:
     def admit(self, row: Row) -> int:
         """Reads a row's prompt into a free slot; the id that follows it."""
         slot, ids = len(self.rows), row.prompt
-        # The last id runs in any case: what follows it is asked for.
-        known, entries = self._search.prefixes.longest(ids[:-1])
-        if known:
-            self._state.write(slot, entries, known)
+        known, entries = self._search.prefixes.longest(ids)
+        start = min(known, max(len(ids) - FEWEST_TOKENS, 0))
+        if start:
+            self._state.write(slot, entries, start)
         self.rows.append(row)
-        for start in range(known, len(ids), CHUNK_TOKENS):
-            chunk = ids[start : start + CHUNK_TOKENS]
+        for chunk in chunks(start, len(ids)):
             step = _Step(self._search, self._state, range(slot, slot + 1), len(chunk), samples=self._samples)
-            step.forward.input_ids[0] = chunk
-            step.forward.past_lengths[0] = start
+            step.forward.input_ids[0] = ids[chunk.start : chunk.stop]
+            step.forward.past_lengths[0] = chunk.start
             step.forward.run()
         self._lengths[slot] = len(ids)
         self._bound = None
+        self._remember(slot, known)
         return step.choose([row])[0]
 
     def step(self) -> list[int]:
@@ -153,7 +162,6 @@ class _Batch:
         """Takes out the rows that are done; the last row moves into the slot of each."""
         for slot in reversed(range(len(self.rows))):
             if self.rows[slot].done:
-                self._remember(slot)
                 last = self.rows.pop()
                 if slot < len(self.rows):
                     self.rows[slot] = last
@@ -161,16 +169,16 @@ class _Batch:
                     self._state.move(len(self.rows), slot, int(self._lengths[slot]))
                 self._bound = None
 
-    def remember(self) -> None:
-        """Leaves what has been calculated to later texts with the same beginning."""
-        for slot in range(len(self.rows)):
-            self._remember(slot)
+    def _remember(self, slot: int, known: int) -> None:
+        """Leaves a prompt to later ones with the same beginning.
 
-    def _remember(self, slot: int) -> None:
-        length, prefixes = int(self._lengths[slot]), self._search.prefixes
-        if length * bytes_per_token(self._search.states) < prefixes.limit_bytes:
-            row = self.rows[slot]
-            prefixes.add([*row.prompt, *row.ids][:length], self._state.read(slot, length))
+        Generated tokens are not left: a step of one row rounds in another way than a prompt's many, and a text must not
+        depend on what was asked before.
+        """
+        ids, prefixes = self.rows[slot].prompt, self._search.prefixes
+        count = min(len(ids), prefixes.limit_bytes // bytes_per_token(self._search.states))
+        if count > known:
+            prefixes.add(ids[:count], self._state.read(slot, count))
 
 
 class _Step:

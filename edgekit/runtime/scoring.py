@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.runtime.causal_search import CHUNK_TOKENS, CausalSearch
+from edgekit.runtime.causal_search import CHUNK_TOKENS, CausalSearch, chunks
 from edgekit.runtime.forward_pass import ForwardPass
 from edgekit.runtime.state_buffers import StateBuffers
 
@@ -35,23 +35,23 @@ def calculate_logits(search: CausalSearch, ids: Sequence[int], first: int = 0) -
     """Logits of what follows each id from ``first`` on: ``float32 [len(ids) - first, vocabulary]``."""
     logits = np.empty((len(ids) - first, search.vocabulary), np.float32)
     buffers = StateBuffers(search.states, 1, len(ids))
-    for start in range(0, len(ids), CHUNK_TOKENS):
-        end = min(start + CHUNK_TOKENS, len(ids))
-        _run(search, buffers, ids[start:end], start, logits[max(start - first, 0) : max(end - first, 0)])
+    for chunk in chunks(0, len(ids)):
+        wanted = logits[max(chunk.start - first, 0) : max(chunk.stop - first, 0)]
+        _run(search, buffers, ids[chunk.start : chunk.stop], chunk.start, wanted)
     return logits
 
 
 def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
     """The log-probability of each id but the first."""
-    found = np.empty(len(ids), np.float32)
+    found = np.empty(len(ids) - 1, np.float32)
     buffers = StateBuffers(search.states, 1, len(ids))
     room = np.empty((min(len(ids), CHUNK_TOKENS), search.vocabulary), np.float32)
-    for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-        following = np.asarray(ids[start + 1 : start + 1 + CHUNK_TOKENS])
-        logits = room[: len(following)]
-        _run(search, buffers, ids[start : start + len(following)], start, logits)
-        found[start : start + len(following)] = _log_probabilities(logits, following)
-    return TextScore(tuple(ids), found[: len(ids) - 1])
+    for chunk in chunks(0, len(ids) - 1):
+        following = np.asarray(ids[chunk.start + 1 : chunk.stop + 1])
+        logits = room[: len(chunk)]
+        _run(search, buffers, ids[chunk.start : chunk.stop], chunk.start, logits)
+        found[chunk.start : chunk.stop] = _log_probabilities(logits, following)
+    return TextScore(tuple(ids), found)
 
 
 def _run(

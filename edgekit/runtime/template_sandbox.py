@@ -51,7 +51,7 @@ capitalize casefold count endswith find index isalnum isalpha isdecimal isdigit 
 isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split
 splitlines startswith strip swapcase title upper
 """
-_METHODS = {
+_METHODS: dict[Any, set[str]] = {
     str: set(_STR_METHODS.split()),
     list: {"count", "index"},
     tuple: {"count", "index"},
