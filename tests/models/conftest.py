@@ -5,7 +5,10 @@ import random
 
 import pytest
 
+from models.training.networks import DECODER_ONLY, SEQ2SEQ
 from models.training.prepare import DOMAINS, prepare
+from models.training.publish import publish
+from tests.training_runs import open_run, train_steps
 
 WORDS = {
     "the": "der", "old": "alte", "young": "junge", "man": "Mann", "dog": "Hund", "cat": "Kater", "sees": "sieht",
@@ -29,6 +32,14 @@ def sentence(chooser):
     source = " ".join(["The", kind, first, verb, "the", second, *([when] if when else [])]) + "."
     words = ["Der", WORDS[kind], nouns[first], WORDS[verb], "der", nouns[second], *([WORDS[when]] if when else [])]
     return source, " ".join(words) + "."
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_rounds():
+    """A round of 2,000 pairs instead of 20,000."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.training.batches.ROUND", 2000)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +67,7 @@ def testsets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("testsets")
     write_lines(folder / "planted.en.gz", [PLANTED[:1]])
     write_lines(folder / "planted.de.gz", [PLANTED[1:]])
+    write_lines(folder / "planted.perfect.de.gz", [PLANTED[1:]])
     return folder
 
 
@@ -65,3 +77,15 @@ def work(tmp_path_factory, corpus, testsets):
     folder = tmp_path_factory.mktemp("work")
     prepare(folder, corpus, [testsets], 96)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(work, tmp_path_factory):
+    """The folders of both models after a few steps, published."""
+    folders = {}
+    for model in (SEQ2SEQ, DECODER_ONLY):
+        run = open_run(tmp_path_factory.mktemp(model), work, model)
+        train_steps(run, 40)
+        folders[model] = tmp_path_factory.mktemp("published") / model
+        publish(run.folder / "state.pt", folders[model], work)
+    return folders

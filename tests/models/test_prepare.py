@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.training.batches import CURRICULUM, ROUND, Position, Stage, TrainingSet
+from models.training.batches import CURRICULUM, Position, Stage, TrainingSet
 from models.training.decontaminate import find_contaminated, normalise, read_pairs, read_test_sentences
 from models.training.prepare import alter, keep, prepare
 from models.training.vocabulary import Vocabulary
@@ -28,7 +28,7 @@ def test_normal_form_is_lower_case_letters_and_digits(text, normal):
 
 def test_a_pair_with_either_side_in_a_test_set_is_found(testsets):
     sentences, files = read_test_sentences([testsets])
-    assert files == 2
+    assert files == 3
     clean = ("The king finds the dog.", "Der König findet der Hund.")
     by_source, by_target = ("the KING never finds the old dog", "x"), ("x", "der König findet nie der alte Hund!")
     assert find_contaminated([clean, by_source, by_target], sentences) == [by_source, by_target]
@@ -111,8 +111,8 @@ def test_a_round_has_every_domain_by_weight_and_short_pairs_first(work):
     plan = pairs._plan(Position())
     chosen = [row for batch in plan for row in batch]
     # Altered pairs, 4 in 104, are all too long here: capitals fall into many pieces.
-    assert ROUND * 0.85 < len(chosen) < ROUND * 1.01
-    assert sum(name == "tatoeba" for name, _ in chosen) == pytest.approx(ROUND * 0.50 / 1.05, rel=0.1)
+    assert 1700 < len(chosen) < 2020
+    assert sum(name == "tatoeba" for name, _ in chosen) == pytest.approx(2000 * 0.50 / 1.0, rel=0.1)
     assert [stage.start for stage in CURRICULUM] == sorted(stage.start for stage in CURRICULUM)
     lengths = np.load(work / "train.npz")
     longest = max(lengths[f"{name}.lengths"][row].max() for name, row in chosen)

@@ -25,18 +25,16 @@ from edgekit.export import export
 from models.training.batches import make_batch
 from models.training.decoder_only import DecoderOnly
 from models.training.layers import SmoothedCrossEntropy
-from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, SEQ2SEQ, Ids, Sizes
+from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, SEQ2SEQ, Ids
 from models.training.optimiser import Optimiser, orthogonalise
-from models.training.publish import model_config, publish, rename
+from models.training.publish import model_config, rename
 from models.training.search import translate
 from models.training.seq2seq import Seq2Seq
-from models.training.train import Options, Run, train
 from models.training.vocabulary import Vocabulary
 from models.training.weights import EMBEDDING, Spec, Weights
+from tests.training_runs import CPU, TINY, open_run, train_steps
 
-CPU = torch.device("cpu")
 PAD, SEPARATOR = 49, 48
-TINY = {SEQ2SEQ: Sizes(50, 32, 64, 4, 2, 2), DECODER_ONLY: Sizes(50, 32, 48, 4, 0, 2)}
 BOTH = pytest.mark.parametrize("model", [SEQ2SEQ, DECODER_ONLY])
 
 
@@ -168,15 +166,6 @@ def test_both_models_have_about_as_many_weights(model):
     assert count[model] < 20e6
 
 
-def open_run(folder, work, model, seed=1):
-    sizes = replace(TINY[model], vocabulary=96)
-    return Run(folder, work, Options(model, sizes, warmup=3, seed=seed), CPU)
-
-
-def train_steps(run, steps, cooldown=0):
-    return train(run, float("inf"), steps, cooldown, float("inf"), float("inf"))
-
-
 @BOTH
 def test_an_interrupted_run_ends_with_the_same_weights(model, work, tmp_path):
     whole = open_run(tmp_path / "whole", work, model)
@@ -247,18 +236,6 @@ def test_the_log_grows_by_a_row_with_scores(work, tmp_path):
     assert float(rows[0]["processor_hours"]) < float(rows[1]["processor_hours"])
     assert 0 < float(rows[1]["everyday_nats"]) < 10
     assert 0 <= float(rows[1]["chrf"]) <= 100
-
-
-@pytest.fixture(scope="module")
-def trained(work, tmp_path_factory):
-    """Both models after a few steps, published."""
-    folders = {}
-    for model in (SEQ2SEQ, DECODER_ONLY):
-        run = open_run(tmp_path_factory.mktemp(model), work, model)
-        train_steps(run, 60)
-        folders[model] = tmp_path_factory.mktemp("published") / model
-        publish(run.folder / "state.pt", folders[model], work)
-    return folders
 
 
 def test_the_published_marian_translates_as_in_training_and_exports(trained, work, tmp_path):
