@@ -51,8 +51,7 @@ SEARCH_OPTIONS: dict[str, tuple[Any, ...]] = {
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 LAYER_TYPES = ("full_attention", "sliding_attention")
 # Layers are walked and tables of positions calculated before anything else would show that there is no such model.
-MAX_CONTEXT = 1 << 20
-LIMITS = {"layers": 1 << 10, "context_length": MAX_CONTEXT}
+LIMITS = {"layers": 1 << 10, "context_length": 1 << 20}
 
 
 def check_options(options: Options, allowed: Mapping[str, tuple[Any, ...]], more: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import SourceError
 from edgekit.export.sources.checkpoint import Checkpoint, UnavailableSourceError
 from edgekit.export.sources.download import within
-from edgekit.export.sources.local_directory import is_whole, read_directory
+from edgekit.export.sources.local_directory import check_model_type, is_whole, read_directory
 from edgekit.export.sources.repository_files import select_files
 
 if TYPE_CHECKING:
@@ -99,15 +99,21 @@ def _describe_repository(repo_id: str, revision: str | None) -> ModelInfo:
 
 
 def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path:
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+    descriptions, weights = select_files(sizes, repo_id)
+    total = sum(sizes[file] for file in (*descriptions, *weights))
+    if total > MAX_MODEL_BYTES:
+        raise SourceError(f"{repo_id} has {total:,} bytes of model files, more than the {MAX_MODEL_BYTES:,} expected")
+    # What the configuration already shows to be unsupported is not worth gigabytes.
+    check_model_type(_download(repo_id, revision, descriptions))
+    return _download(repo_id, revision, [*descriptions, *weights])
+
+
+def _download(repo_id: str, revision: str | None, files: list[str]) -> Path:
+    """The snapshot's directory, with these files in it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
-
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
-    wanted = select_files(sizes)
-    total = sum(sizes[file] for file in wanted)
-    if total > MAX_MODEL_BYTES:
-        raise SourceError(f"{repo_id} has {total:,} bytes of model files, more than the {MAX_MODEL_BYTES:,} expected")
 
     class TerminalBar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,7 +125,7 @@ def _fetch_snapshot(repo_id: str, revision: str | None, info: ModelInfo) -> Path
         snapshot = snapshot_download(
             repo_id,
             revision=revision,  # not info.sha: only a branch's name makes the snapshot findable without the hub
-            allow_patterns=wanted,
+            allow_patterns=files,
             etag_timeout=DEADLINE_SECONDS,
             tqdm_class=TerminalBar,
         )

@@ -29,14 +29,19 @@ from edgekit.export.sources.checkpoint import Checkpoint, Kind, source_record
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.gzip_file import unpack_gzip
 from edgekit.export.sources.marian_binary import VERSION as MARIAN_BINARY_VERSION
-from edgekit.export.sources.repository_files import DOCUMENTS, WEIGHT_FILES, find_files
+from edgekit.export.sources.repository_files import (
+    DOCUMENTS,
+    GGUF_SUFFIX,
+    WEIGHT_FILES,
+    check_type,
+    find_files,
+)
 from edgekit.export.sources.shortlist_file import MAGIC as SHORTLIST_MAGIC
 
-__all__ = ["is_whole", "read_directory", "read_gguf_file", "read_pinned_files"]
+__all__ = ["check_model_type", "is_whole", "read_directory", "read_gguf_file", "read_pinned_files"]
 
 # The largest published student model has 43 MB.
 MAX_UNPACKED_BYTES = 2**30
-GGUF_SUFFIX = ".gguf"
 
 
 def read_directory(
@@ -113,6 +118,12 @@ def read_pinned_files(
     return Checkpoint(name, kind, roles, languages, record["license"], source)
 
 
+def check_model_type(directory: Path) -> None:
+    """Raises `UnsupportedError` if a directory's config.json declares a type that edgekit does not export."""
+    if (model_type := _model_type(directory)) is not None:
+        check_type(model_type, str(directory))
+
+
 def is_whole(directory: Path) -> bool:
     """Whether a directory holds a checkpoint with all its files."""
     try:
@@ -123,8 +134,7 @@ def is_whole(directory: Path) -> bool:
 
 def _find_checkpoint(directory: Path) -> tuple[Kind, dict[str, Path]]:
     """The kind of the one checkpoint in a directory, and its files by role."""
-    config = directory / "config.json"
-    model_type = read_json(config, "the model's configuration").get("model_type") if config.is_file() else None
+    model_type = _model_type(directory)
     binaries = _files_that_start_with(directory, "*.bin", MARIAN_BINARY_VERSION)
     gguf_files = sorted(path for path in directory.glob(f"*{GGUF_SUFFIX}") if path.is_file())
     has_weights = any((directory / file).is_file() for file in WEIGHT_FILES)
@@ -143,6 +153,11 @@ def _find_checkpoint(directory: Path) -> tuple[Kind, dict[str, Path]]:
     if model_type is not None:
         return "marian" if model_type == "marian" else "causal-lm", find_files(directory, model_type)
     return "bergamot", _bergamot_files(directory, binaries)
+
+
+def _model_type(directory: Path) -> object:
+    config = directory / "config.json"
+    return read_json(config, "the model's configuration").get("model_type") if config.is_file() else None
 
 
 def _bergamot_files(directory: Path, binaries: list[Path]) -> dict[str, Path]:

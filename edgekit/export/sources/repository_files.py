@@ -14,7 +14,7 @@ from pathlib import Path
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.sources.safetensors_file import read_weight_map
 
-__all__ = ["CAUSAL_LM_TYPES", "DOCUMENTS", "find_files", "select_files"]
+__all__ = ["CAUSAL_LM_TYPES", "DOCUMENTS", "GGUF_SUFFIX", "WEIGHT_FILES", "check_type", "find_files", "select_files"]
 
 # Decoder-only architectures; `edgekit.export.read_causal_lm` has a reader for each.
 CAUSAL_LM_TYPES = ("llama", "qwen2", "qwen3", "gpt2", "gemma3_text")
@@ -43,6 +43,7 @@ CAUSAL_LM_REQUIRED = ("config", "tokenizer")
 # safetensors first: they can hold nothing but tensors.
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", INDEX_FILE, "pytorch_model.bin")
+GGUF_SUFFIX = ".gguf"
 DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 
 # The hub's own naming of shards; an index that names others has them missing.
@@ -57,13 +58,8 @@ def find_files(directory: Path, model_type: object) -> dict[str, Path]:
         UnsupportedError: Another model type, or weights in a form that edgekit does not read.
         SourceError: Files are missing; all are named.
     """
+    check_type(model_type, str(directory))
     is_marian = model_type == "marian"
-    if not is_marian and model_type not in CAUSAL_LM_TYPES:
-        known = ", ".join(repr(name) for name in ("marian", *CAUSAL_LM_TYPES))
-        raise UnsupportedError(
-            f"{directory}: config.json has model_type {model_type!r:.120}; edgekit exports {known}, "
-            "GGUF files and Bergamot binaries"
-        )
     names = MARIAN_FILES if is_marian else CAUSAL_LM_FILES
     files = {role: directory / file for role, file in names.items() if (directory / file).is_file()}
     missing = [names[role] for role in (MARIAN_REQUIRED if is_marian else CAUSAL_LM_REQUIRED) if role not in files]
@@ -76,22 +72,37 @@ def find_files(directory: Path, model_type: object) -> dict[str, Path]:
     return files | weights
 
 
-def select_files(names: Iterable[str]) -> list[str]:
-    """Those of a repository's files that an export may need: one form of the weights, and never code.
+def select_files(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:
+    """Those of a repository's files that an export may need: descriptions, and one form of the weights; never code.
 
     Args:
         names: The repository's files; those in folders are left out.
+        where: The repository, for messages.
+
+    Raises:
+        SourceError: Its weights are several GGUF files, of which one has to be chosen.
     """
     present = set(names)
-    wanted = [*dict.fromkeys([*MARIAN_FILES.values(), *CAUSAL_LM_FILES.values(), *DOCUMENTS])]
-    selected = [file for file in wanted if file in present]
+    wanted = dict.fromkeys([*MARIAN_FILES.values(), *CAUSAL_LM_FILES.values(), *DOCUMENTS])
     weights = [file for file in WEIGHT_FILES if file in present][:1]
     if weights == [INDEX_FILE]:
         weights += sorted(filter(_SHARD.fullmatch, present))
     if not weights:
-        gguf = [file for file in present if file.endswith(".gguf") and "/" not in file]
-        weights = gguf if len(gguf) == 1 else []
-    return selected + weights
+        weights = sorted(file for file in present if file.endswith(GGUF_SUFFIX) and "/" not in file)
+        if len(weights) > 1:
+            listed = ", ".join(weights[:4]) + ", ..." * (len(weights) > 4)
+            raise SourceError(f"{where} has several GGUF files ({listed}); download one and give its path")
+    return [file for file in wanted if file in present], weights
+
+
+def check_type(model_type: object, where: str) -> None:
+    """Raises `UnsupportedError` for a ``model_type`` that edgekit does not export."""
+    if model_type != "marian" and model_type not in CAUSAL_LM_TYPES:
+        known = ", ".join(repr(name) for name in ("marian", *CAUSAL_LM_TYPES))
+        raise UnsupportedError(
+            f"{where}: config.json has model_type {model_type!r:.120}; edgekit exports {known}, "
+            "GGUF files and Bergamot binaries"
+        )
 
 
 def _find_weights(directory: Path) -> dict[str, Path]:

@@ -17,7 +17,8 @@ from edgekit.cache import find_bundle
 from edgekit.errors import ModelNotFoundError, SourceError
 from edgekit.export.sources import firefox_registry, hub, pypi_wheel
 from edgekit.export.sources.checkpoint import Checkpoint, Progress, UnavailableSourceError, no_progress
-from edgekit.export.sources.local_directory import GGUF_SUFFIX, read_directory, read_gguf_file
+from edgekit.export.sources.local_directory import read_directory, read_gguf_file
+from edgekit.export.sources.repository_files import GGUF_SUFFIX
 from edgekit.recipes import Recipe, RecipeSource, embedded_dir, find_recipe
 
 __all__ = ["SOURCE_TYPES", "offline_availability", "resolve_checkpoint"]

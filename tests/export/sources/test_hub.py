@@ -104,6 +104,72 @@ def test_pytorch_weights_are_taken_where_there_are_no_others(publish, fetch):
     assert fetch()["files"]["weights"].endswith("pytorch_model.bin")
 
 
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+CAUSAL_LM = {
+    "config.json": b'{"model_type": "llama"}',
+    "tokenizer.json": b"{}",
+    "chat_template.jinja": b"{{ messages }}",
+    "generation_config.json": b"{ }",
+    "model.safetensors.index.json": json.dumps({"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}).encode(),
+    SHARDS[0]: b"a" * 500,
+    SHARDS[1]: b"b" * 500,
+    "original/model-00001-of-00002.safetensors": b"other",
+    "pytorch_model.bin": b"pickle",
+    "model.Q4_0.gguf": b"GGUF",
+    "README.md": CARD,
+}
+
+
+def test_a_decoder_only_repository_is_fetched_shard_by_shard(publish, fetch, server):
+    publish(CAUSAL_LM)
+    found = fetch()
+    assert (found["kind"], found["license"]) == ("causal-lm", "apache-2.0")
+    assert found["languages"] == {"source": None, "target": None}
+    assert found["files"]["weights"].endswith("model.safetensors.index.json")
+    assert [found["files"][f"shard_{i}"].rpartition("/")[2] for i in (1, 2)] == list(SHARDS)
+    assert found["source"]["files"][SHARDS[1]] == hashlib.sha256(CAUSAL_LM[SHARDS[1]]).hexdigest()
+    assert fetched_names(server) == set(CAUSAL_LM) - {
+        "original/model-00001-of-00002.safetensors",
+        "pytorch_model.bin",
+        "model.Q4_0.gguf",
+    }
+    assert fetch(HF_HUB_OFFLINE="1")["source"] == found["source"]
+
+
+def test_a_shard_that_did_not_arrive_leaves_no_snapshot(publish, fetch, server):
+    publish(CAUSAL_LM)
+    server.files[f"/org/opus-mt-en-de/resolve/{SHA}/{SHARDS[1]}"].status = 403
+    assert "fetching org/opus-mt-en-de from the hub failed (" in fetch()["message"]
+    assert fetch(HF_HUB_OFFLINE="1")["error"] == "UnavailableSourceError"
+
+
+def test_a_repository_whose_files_ask_for_consent_says_so(publish, fetch, server):
+    """The hub describes a gated repository to everybody and keeps its files back."""
+    publish(CAUSAL_LM)
+    for name in CAUSAL_LM:
+        served = server.files[f"/org/opus-mt-en-de/resolve/{SHA}/{name}"]
+        served.status, served.headers = 401, {"X-Error-Code": "GatedRepo"}
+    found = fetch()
+    assert found["error"] == "UnavailableSourceError"
+    assert found["message"] == "org/opus-mt-en-de asks for consent on its page; give it and set HF_TOKEN"
+
+
+def test_a_repository_of_one_gguf_file_is_that_checkpoint(publish, fetch, server):
+    publish({"README.md": CARD, "tiny.gguf": b"GGUF" * 10, "imatrix.dat": b"x"})
+    found = fetch()
+    assert (found["kind"], found["files"]["weights"].endswith("tiny.gguf")) == ("gguf", True)
+    assert fetched_names(server) == {"README.md", "tiny.gguf"}
+    assert fetch(HF_HUB_OFFLINE="1")["source"] == found["source"]
+
+
+def test_a_repository_of_several_gguf_files_is_fetched_by_hand(publish, fetch, server):
+    publish({"README.md": CARD, "tiny.Q4_0.gguf": b"GGUF", "tiny.Q8_0.gguf": b"GGUF"})
+    found = fetch()
+    assert found["error"] == "SourceError"
+    assert "has several GGUF files (tiny.Q4_0.gguf, tiny.Q8_0.gguf); download one and give its path" in found["message"]
+    assert fetched_names(server) == set()
+
+
 def test_a_second_fetch_downloads_nothing(publish, fetch, server):
     publish()
     fetch()
@@ -179,6 +245,11 @@ def test_a_repository_without_marian_files_is_an_error_that_names_them(publish, 
     assert found["message"].endswith("lacks source.spm, target.spm, vocab.json, which a MarianMT checkpoint needs")
 
 
-def test_a_repository_of_another_type_is_unsupported(publish, fetch):
+def test_a_repository_of_another_type_is_unsupported_before_its_weights_are_fetched(publish, fetch, server):
     publish({**FILES, "config.json": b'{"model_type": "t5"}'})
-    assert fetch()["error"] == "UnsupportedError"
+    found = fetch()
+    assert (found["error"], "config.json has model_type 't5'; edgekit exports" in found["message"]) == (
+        "UnsupportedError",
+        True,
+    )
+    assert "model.safetensors" not in fetched_names(server)
