@@ -1,27 +1,41 @@
-"""A model's weights to int8: every matrix that a product or an embedding lookup uses; all else stays float32.
+"""A model's weights as a `Scheme` wants them: every matrix that a product or an embedding lookup uses, one by one.
 
-Biases, layer normalisations and positions are a thousandth of the weights and feed sums, not products. A matrix that
-its checkpoint already quantised (Bergamot's) is left exactly as it is.
+Biases, normalisations and rotary tables stay float32: they are a thousandth of the weights and feed sums, not products.
+What a checkpoint quantised itself is left exactly as it is where it has the bits that the scheme asks for; matrices in
+blocks of other bits are dequantised and quantised anew, or stay float32.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgekit.graph.seq2seq import channel_axis
-from edgekit.graph.tensors import Tensor
-from edgekit.graph.weights_file import Weights
+from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
+from edgekit.graph.weights_file import Weights, channel_axis
+from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.int8 import quantize_per_channel
-
-KEPT_IN_FLOAT = ("positions.weight",)
-
-
-def quantize_weights(weights: Weights) -> dict[str, Tensor]:
-    """int8 per output channel for each float matrix of ``weights``; other tensors pass through."""
-    return {name: _quantize(name, tensor) for name, tensor in weights.items()}
+from edgekit.quantize.scheme import SCHEMES, Format, Scheme
 
 
-def _quantize(name: str, tensor: Tensor) -> Tensor:
-    if not isinstance(tensor, np.ndarray) or tensor.ndim != 2 or name in KEPT_IN_FLOAT:
+def quantize_weights(weights: Weights, scheme: Scheme = SCHEMES["seq2seq", "int8"]) -> dict[str, Tensor]:
+    """The weights with each matrix in its format; other tensors pass through.
+
+    Args:
+        weights: by name; each is read once, so a mapping may calculate them on access.
+        scheme: what becomes of which matrix.
+    """
+    return {name: _quantize(name, weights[name], scheme.format_of(name)) for name in weights}
+
+
+def _quantize(name: str, tensor: Tensor, wanted: Format) -> Tensor:
+    if isinstance(tensor, QuantizedTensor) or tensor.ndim != 2:
         return tensor
-    return quantize_per_channel(tensor, channel_axis(name))
+    if isinstance(tensor, BlockQuantizedTensor):
+        if isinstance(wanted, BlockFormat) and wanted.bits == tensor.bits:
+            return tensor
+        tensor = tensor.dequantize()
+    if wanted is None:
+        return tensor
+    axis = channel_axis(name)
+    if isinstance(wanted, BlockFormat):
+        return quantize_blockwise(np.asarray(tensor, np.float32), wanted, axis=1 - axis)
+    return quantize_per_channel(tensor, axis)
