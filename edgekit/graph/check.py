@@ -51,10 +51,12 @@ def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
     target = random.integers(0, config.target_vocab_size, TARGET_LENGTH)
     expected = Reference(config, weights, precision).logits(source, target)
     found, next_ids = _run(directory, config, weights, precision, source, target)
-    difference = _difference(found, expected)
+    difference = logits_difference(found, expected)
     allowed = FLOAT_TOLERANCE
     if precision == "int8":
-        allowed += INT8_TOLERANCE * _difference(expected, Reference(config, weights, "fp32").logits(source, target))
+        allowed += INT8_TOLERANCE * logits_difference(
+            expected, Reference(config, weights, "fp32").logits(source, target)
+        )
     if not difference <= allowed or not np.array_equal(next_ids, found.argmax(axis=1)):
         raise EdgekitError(
             f"the {precision} graph differs from its weights by {difference:.2g} of the logits' spread (at most "
@@ -63,7 +65,8 @@ def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
     return difference
 
 
-def _difference(logits: np.ndarray, expected: np.ndarray) -> float:
+def logits_difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Root mean square difference of logits as a share of their spread, suppressed ids left out."""
     kept = expected > SUPPRESSED
     spread = float(expected[kept].std())
     return float(np.sqrt(np.mean((logits - expected)[kept] ** 2, dtype=np.float64))) / max(spread, 1e-9)
