@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +28,38 @@ class Stage:
         start: From which pair on.
         longest: Pieces of a side at most.
         batch_pieces: Source and target pieces of a batch at most, padding included.
+        dropout: Its probability: nothing is overfitted before a pair has been seen a few times.
     """
 
     start: int
     longest: int
     batch_pieces: int
+    dropout: float
 
 
-CURRICULUM = (Stage(0, 14, 2048), Stage(200_000, 28, 3072), Stage(600_000, 110, 4096))
+CURRICULUM = (Stage(0, 14, 2048, 0.0), Stage(120_000, 28, 3072, 0.0), Stage(400_000, 110, 4096, 0.1))
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where training is: the round, the batch of it that is next, and the pairs seen before this round."""
+    """Where training is.
+
+    Attributes:
+        round: Of how many before it are finished.
+        batch: The next of the round.
+        pairs: Seen before this round.
+        last_stage: The round is of the curriculum's last stage whatever was seen, as in a cool-down.
+    """
 
     round: int = 0
     batch: int = 0
     pairs: int = 0
+    last_stage: bool = False
+
+    @property
+    def stage(self) -> Stage:
+        """Of the curriculum."""
+        return CURRICULUM[-1] if self.last_stage else [stage for stage in CURRICULUM if self.pairs >= stage.start][-1]
 
 
 class TrainingSet:
@@ -60,7 +75,7 @@ class TrainingSet:
             name: np.concatenate([[0], np.cumsum(lengths.sum(1))]) for name, lengths in self._lengths.items()
         }
         self._pad, self._seed, self._device = pad, seed, device
-        self._cached: tuple[int, list[list[tuple[str, int]]]] = (-1, [])
+        self._cached: tuple[Position | None, list[list[tuple[str, int]]]] = (None, [])
 
     def batches(self, position: Position) -> Iterator[tuple[Batch, Position]]:
         """The batches from a position on, without end; each with the position that follows it."""
@@ -69,7 +84,7 @@ class TrainingSet:
             for index in range(position.batch, len(plan)):
                 done = index + 1 == len(plan)
                 pairs = position.pairs + sum(map(len, plan)) if done else position.pairs
-                follow = Position(position.round + done, 0 if done else index + 1, pairs)
+                follow = Position(position.round + done, 0 if done else index + 1, pairs, position.last_stage)
                 yield self._pad_rows(plan[index]), follow
             position = follow
 
@@ -79,11 +94,12 @@ class TrainingSet:
 
     def _plan(self, position: Position) -> list[list[tuple[str, int]]]:
         """The batches of a round, as domains and rows."""
-        if self._cached[0] != position.round:
-            stage = [stage for stage in CURRICULUM if position.pairs >= stage.start][-1]
+        start = replace(position, batch=0)
+        if self._cached[0] != start:
+            stage = position.stage
             chosen = self._choose(position.round, stage.longest)
             random = np.random.default_rng([self._seed, position.round])
-            self._cached = (position.round, self._cut(chosen, stage.batch_pieces, random))
+            self._cached = (start, self._cut(chosen, stage.batch_pieces, random))
         return self._cached[1]
 
     def _choose(self, number: int, longest: int) -> list[tuple[str, int]]:

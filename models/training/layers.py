@@ -25,12 +25,17 @@ class Dropout:
         probability: 0 outside training.
     """
 
-    def __init__(self, probability: float, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        kept = torch.rand(_POOL, generator=generator) >= probability
-        self._pool = (kept.float() / (1 - probability)).to(device, dtype)
+    def __init__(self, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
+        self._generator, self._seed = torch.Generator(), seed
+        self._pool = torch.empty(0, dtype=dtype, device=device)
+        self._pooled = 0.0
         self._offsets = random.Random(seed)
-        self.probability = probability
+        self.probability = 0.0
+
+    def _fill(self, size: int) -> None:
+        kept = torch.rand(max(_POOL, 2 * size), generator=self._generator.manual_seed(self._seed)) >= self.probability
+        self._pool = (kept.float() / (1 - self.probability)).to(self._pool)
+        self._pooled = self.probability
 
     def seed(self, seed: int) -> None:
         """Fixes the masks of the next step, whatever came before."""
@@ -41,8 +46,8 @@ class Dropout:
         if not self.probability:
             return x
         size = x.numel()
-        while size >= len(self._pool):
-            self._pool = torch.cat([self._pool, self._pool.flip(0)])
+        if size >= len(self._pool) or self._pooled != self.probability:
+            self._fill(size)
         start = self._offsets.randrange(len(self._pool) - size)
         return x * self._pool[start : start + size].view_as(x)
 

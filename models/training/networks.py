@@ -18,7 +18,6 @@ from models.training.layers import Dropout, cross_entropy, embed, smoothed_cross
 from models.training.weights import EMBEDDING, Spec, Weights
 
 SEQ2SEQ, DECODER_ONLY = "marian-en-de", "lm-en-de"
-DROPOUT = 0.1
 MOST_POSITIONS = 256
 
 
@@ -74,7 +73,7 @@ class Network(ABC):
         sizes: Of the network.
         ids: Of the vocabulary.
         weights: All of them.
-        dropout: To be seeded before a step, and switched off outside training.
+        dropout: Off at first; to be seeded before a step.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Network(ABC):
         """`specs` are of the weights; `dtype` is that of the products."""
         self.sizes, self.ids = sizes, ids
         self.weights = Weights(specs, dtype, device, seed)
-        self.dropout = Dropout(DROPOUT, dtype, device, seed)
+        self.dropout = Dropout(dtype, device, seed)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
 
     @property

@@ -16,7 +16,7 @@ import csv
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 
 from models.training.batches import Position, TrainingSet
 from models.training.decoder_only import DecoderOnly
-from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, DROPOUT, SEQ2SEQ, Batch, Ids, Network, Sizes
+from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, SEQ2SEQ, Batch, Ids, Network, Sizes
 from models.training.optimiser import Optimiser
 from models.training.search import DevelopmentSet
 from models.training.seq2seq import Seq2Seq
@@ -103,7 +103,7 @@ class Run:
             "master": self.network.weights.master,
             "average": self.average,
             "optimiser": self.optimiser.state,
-            "position": [self.position.round, self.position.batch, self.position.pairs],
+            "position": list(astuple(self.position)),
             "step": self.step,
             "seconds": self.seconds,
             "cooled_from": self.cooled_from,
@@ -111,6 +111,12 @@ class Run:
         staged = self.folder / f"{STATE}.{os.getpid()}"
         torch.save(state, staged)
         staged.replace(self.folder / STATE)
+
+    def start_cooldown(self) -> None:
+        """From here on the rate falls, and pairs of all lengths are seen."""
+        self.cooled_from = self.step
+        seen = self.pairs.pairs_seen(self.position)
+        self.position = Position(self.position.round + 1, 0, seen, last_stage=True)
 
     def rate(self, cooldown: int) -> float:
         """The learning rate of the next step."""
@@ -120,6 +126,7 @@ class Run:
     def train_step(self, batch: Batch, cooldown: int) -> None:
         """One step; the position is the caller's."""
         start = time.process_time()
+        self.network.dropout.probability = self.position.stage.dropout
         self.network.dropout.seed(self.options.seed * 1_000_003 + self.step)
         self.network.weights.zero_gradients()
         loss = self.network.loss(batch)
@@ -139,7 +146,6 @@ class Run:
         weights.refresh(self.average)
         dropout.probability = 0.0
         scores = self.development.scores(self.network)
-        dropout.probability = DROPOUT
         weights.refresh(weights.master)
         loss = sum(self._losses) / max(1, len(self._losses))
         self._losses = []
@@ -223,7 +229,7 @@ def main() -> None:
     if states:
         run.load(states[0])
     if run.cooled_from < 0 and arguments.cooldown:
-        run.cooled_from = run.step
+        run.start_cooldown()
     print(f"{arguments.model}: {len(run.network.weights.master):,} weights, from step {run.step}", flush=True)
     train(run, arguments.minutes, arguments.steps, arguments.cooldown, arguments.log_minutes, arguments.save_minutes)
 

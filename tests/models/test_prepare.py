@@ -137,8 +137,15 @@ def test_batches_go_on_from_any_position(work):
     assert pairs.pairs_seen(straight[-1][1]) == sum(len(batch.source) for batch, _ in straight)
 
 
+def test_the_stage_follows_the_pairs_seen_unless_it_is_the_last():
+    starts = [stage.start for stage in CURRICULUM]
+    assert [Position(pairs=start).stage for start in starts] == list(CURRICULUM)
+    assert Position(pairs=starts[1] - 1).stage == CURRICULUM[0]
+    assert Position(pairs=0, last_stage=True).stage == CURRICULUM[-1]
+
+
 def test_batches_stay_within_their_size(work, monkeypatch):
-    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 50, 200),))
+    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 50, 200, 0.0),))
     pairs = TrainingSet(work, 95, 1, torch.device("cpu"))
     for batch, position in pairs.batches(Position()):
         assert batch.source.numel() + batch.target.numel() <= 200

@@ -22,9 +22,9 @@ from transformers import (
 
 import edgekit
 from edgekit.export import export
-from models.training.batches import make_batch
+from models.training.batches import Stage, make_batch
 from models.training.decoder_only import DecoderOnly
-from models.training.layers import SmoothedCrossEntropy
+from models.training.layers import Dropout, SmoothedCrossEntropy
 from models.training.networks import DECODER_ONLY, DEFAULT_SIZES, SEQ2SEQ, Ids
 from models.training.optimiser import Optimiser, orthogonalise
 from models.training.publish import model_config, rename
@@ -39,10 +39,9 @@ BOTH = pytest.mark.parametrize("model", [SEQ2SEQ, DECODER_ONLY])
 
 
 def network(model, dtype=torch.float32):
-    """With weights away from their start, biases and norms too, and no dropout."""
+    """With weights away from their start, biases and norms too."""
     torch.manual_seed(0)
     made = (Seq2Seq if model == SEQ2SEQ else DecoderOnly)(TINY[model], Ids(PAD, SEPARATOR), dtype, CPU, 3)
-    made.dropout.probability = 0.0
     made.weights.master.add_(torch.randn_like(made.weights.master) * 0.05)
     made.weights.refresh(made.weights.master)
     return made
@@ -109,12 +108,25 @@ def test_greedy_search_does_not_depend_on_what_else_is_in_the_batch(model, work)
     sizes = replace(TINY[model], vocabulary=len(vocabulary))
     ids = Ids(vocabulary.pad, vocabulary.separator)
     ours = (Seq2Seq if model == SEQ2SEQ else DecoderOnly)(sizes, ids, torch.float32, CPU)
-    ours.dropout.probability = 0.0
     sources = ["The old king sees the dog today.", "The dog."]
     together = translate(ours, sources, vocabulary, CPU)
     alone = [translate(ours, [source], vocabulary, CPU)[0] for source in sources]
     assert together[0] == alone[0]
     assert together[1].startswith(alone[1])  # alone it may not be as long
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_repeats_for_a_seed():
+    dropout = Dropout(torch.float32, CPU)
+    ones = torch.ones(1000, 100)
+    assert dropout(ones) is ones
+    dropout.probability = 0.1
+    dropout.seed(5)
+    first, second = dropout(ones), dropout(ones)
+    dropout.seed(5)
+    assert torch.equal(dropout(ones), first)
+    assert not torch.equal(first, second)
+    assert (first == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert first.max().item() == pytest.approx(1 / 0.9)
 
 
 def test_smoothed_cross_entropy_of_more_rows_than_a_chunk():
@@ -167,7 +179,8 @@ def test_both_models_have_about_as_many_weights(model):
 
 
 @BOTH
-def test_an_interrupted_run_ends_with_the_same_weights(model, work, tmp_path):
+def test_an_interrupted_run_ends_with_the_same_weights(model, work, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 14, 1024, 0.1),))
     whole = open_run(tmp_path / "whole", work, model)
     assert train_steps(whole, 12)
     for steps in (5, 12):
@@ -218,7 +231,8 @@ def test_a_cool_down_brings_the_rate_to_0_and_leaves_the_run_alone(work, tmp_pat
     before = (tmp_path / "state.pt").read_bytes()
     cooled = open_run(tmp_path / "cooldown-4", work, DECODER_ONLY)
     cooled.load(tmp_path / "state.pt")
-    cooled.cooled_from = cooled.step
+    cooled.start_cooldown()
+    assert cooled.position.stage.longest == 110
     assert cooled.rate(4) == cooled.options.rate
     assert train_steps(cooled, 1 << 40, cooldown=4)
     assert (cooled.step, cooled.rate(4)) == (10, 0.0)
