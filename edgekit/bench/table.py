@@ -1,34 +1,27 @@
-"""A benchmark's `Report` for readers: tables on a terminal, the same without lines or colour in a pipe, or Markdown.
+"""A benchmark's report for readers: tables on a terminal, the same without lines or colour in a pipe, or Markdown.
 
-For each test set, one table of quality and one of speed; then one of what each bundle costs; then the signature of it
-all: CPU, threads, versions, load, metrics, test sets, and the warnings.
+Of translation, for each test set, one table of quality and one of speed; then one of what each bundle costs (those of
+text generation are made in `edgekit.bench.text_table`); then the signature of it all: CPU, threads, versions, load,
+metrics, test sets, and the warnings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from edgekit.bench.benchmark import Report, Result
+from edgekit.bench.cells import MISSING, Rows, figure, interval, machine_lines, timed
+from edgekit.bench.text_benchmark import TextReport
+from edgekit.bench.text_table import text_notes, text_tables
 
 __all__ = ["print_report", "to_markdown"]
 
-MISSING = "-"
 
-
-class Rows(NamedTuple):
-    """A table's text: all cells are ready to print, the first column is left-aligned."""
-
-    title: str
-    header: tuple[str, ...]
-    cells: list[tuple[str, ...]]
-
-
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report | TextReport, console: Console) -> None:
     """Print tables and footer; lines around them only on a terminal, ASCII where the output's encoding is not UTF."""
     plus_minus = "±" if console.encoding.lower().startswith("utf") else "+-"
     for rows in _tables(report, plus_minus):
@@ -46,7 +39,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(report: Report | TextReport) -> str:
     """The same tables and footer as GitHub Markdown, ending in a newline."""
     lines = []
     for rows in _tables(report, "±"):
@@ -62,7 +55,18 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _tables(report: Report, plus_minus: str) -> Iterator[Rows]:
+def _tables(report: Report | TextReport, plus_minus: str) -> Iterator[Rows]:
+    return (
+        text_tables(report, plus_minus) if isinstance(report, TextReport) else _translation_tables(report, plus_minus)
+    )
+
+
+def _footer(report: Report | TextReport) -> Iterator[str]:
+    yield from machine_lines(report)
+    yield from text_notes(report) if isinstance(report, TextReport) else _translation_notes(report)
+
+
+def _translation_tables(report: Report, plus_minus: str) -> Iterator[Rows]:
     for pair, testset in report.testsets:
         results = [result for result in report.results if (result.languages, result.testset) == (pair, testset.name)]
         title = f"{pair}, {testset.name}, {len(testset)} sentences"
@@ -97,9 +101,9 @@ def _quality_cells(label: str, result: Result) -> tuple[str, ...]:
     return (
         label,
         f"{result.chrf:.2f}",
-        _loss(result.chrf_loss, result.chrf_loss_ci95),
+        interval(result.chrf_loss, result.chrf_loss_ci95),
         f"{result.bleu:.2f}",
-        _loss(result.bleu_loss, result.bleu_loss_ci95),
+        interval(result.bleu_loss, result.bleu_loss_ci95),
     )
 
 
@@ -107,17 +111,13 @@ def _floor_cells(result: Result) -> tuple[str, ...]:
     return ("(copying the source)", f"{result.chrf_floor:.2f}", MISSING, f"{result.bleu_floor:.2f}", MISSING)
 
 
-def _loss(points: float | None, ci95: tuple[float, float] | None) -> str:
-    return MISSING if points is None or ci95 is None else f"{points:.2f} [{ci95[0]:.2f}, {ci95[1]:.2f}]"
-
-
 def _speed_cells(label: str, result: Result, plus_minus: str) -> tuple[str, ...]:
     return (
         label,
-        _timed(result, "latency_ms_p50", plus_minus),
-        _timed(result, "latency_ms_p95", plus_minus),
-        _timed(result, "words_per_second", plus_minus),
-        _timed(result, "words_per_second_batched", plus_minus),
+        timed(result, "latency_ms_p50", plus_minus),
+        timed(result, "latency_ms_p95", plus_minus),
+        timed(result, "words_per_second", plus_minus),
+        timed(result, "words_per_second_batched", plus_minus),
     )
 
 
@@ -125,39 +125,15 @@ def _cost_cells(label: str, result: Result, plus_minus: str) -> tuple[str, ...]:
     peak = MISSING if result.peak_rss_mb is None else f"{result.peak_rss_mb:.0f}"
     return (
         label,
-        _timed(result, "load_ms", plus_minus),
-        _timed(result, "import_ms", plus_minus),
-        _figure(result.first_translation_ms),
+        timed(result, "load_ms", plus_minus),
+        timed(result, "import_ms", plus_minus),
+        figure(result.first_translation_ms),
         peak,
         f"{result.size_mb:.1f}",
     )
 
 
-def _timed(result: Result, name: str, plus_minus: str) -> str:
-    """A median with the distance of its furthest round: ``3.41 ±2%``."""
-    median, (low, high) = getattr(result, name), result.spread[name]
-    return f"{_figure(median)} {plus_minus}{100 * max(median - low, high - median) / median:.0f}%"
-
-
-def _figure(value: float) -> str:
-    """Three digits or all before the point: ``3.41``, ``34.1``, ``3412``."""
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
-
-
-def _footer(report: Report) -> Iterator[str]:
-    environment = report.environment
-    flags = " ".join(flag for flag in environment.isa_flags if flag in ("avx2", "avx512_vnni", "avx_vnni", "asimddp"))
-    yield (
-        f"{environment.cpu} ({flags or 'no int8 instructions known'}), {environment.cores_usable} cores usable, "
-        f"{environment.memory_bytes / 1e9:.1f} GB, {environment.os}, governor {environment.governor or 'unknown'}"
-    )
-    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items() if version)
-    yield f"{versions}, Python {environment.python}"
-    load = MISSING if environment.load_average_1m is None else f"{environment.load_average_1m:.2f}"
-    yield (
-        f"threads {report.settings.threads}; other work {environment.background_cores_before:.2f} cores before, "
-        f"{report.background_cores_during:.2f} during; load average {load}"
-    )
+def _translation_notes(report: Report) -> Iterator[str]:
     for metric, signature in sorted({pair for result in report.results for pair in result.signatures.items()}):
         yield f"{metric}: {signature}"
     settings = report.settings

@@ -9,11 +9,15 @@ In, on stdin, one JSON object a line; out, on stdout, one JSON object for each, 
     {"do": "translate_each", "texts": [...]}            {"latency_ms": [...]}, one text at a time
     {"do": "translate_batched", "texts": [...],
      "batch_tokens": 1024}                              {"translations": [...], "seconds": 1.25}
+    {"do": "encode", "text": "..."}                     {"ids": [...]}
+    {"do": "generate", "ids": [...],
+     "new_tokens": 64}                                  {"first_seconds": 0.17, "following_seconds": 0.5}
     {"do": "peak_memory"}                               {"peak_rss_bytes": 91234304}, or null where unknown
     {"do": "quit"}                                      {}
 
-Timed are the calls of `Translator.translate`, tokenisation included, JSON and pipes not. A model's fault is answered
-with ``{"error": "..."}`` and ends the process; anything else is a traceback on stderr. The end of stdin ends it too.
+Timed are the calls of `Translator.translate`, tokenisation included, and of `TextGenerator.stream_ids`, greedy and
+behind EOS: to the first id, and from it to the last. JSON and pipes are not timed. A model's fault is answered with
+``{"error": "..."}`` and ends the process; anything else is a traceback on stderr. The end of stdin ends it too.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from edgekit.runtime import Translator
+    from edgekit.runtime import TextGenerator, Translator
 
 __all__ = ["main", "peak_rss_bytes"]
 
@@ -48,14 +52,18 @@ def peak_rss_bytes() -> int | None:
     return None
 
 
-def answer(translator: Translator, request: dict[str, Any]) -> dict[str, Any]:
-    """The reply to one request; see the module's table."""
+def answer(model: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one request of a `Translator` or a `TextGenerator`; see the module's table."""
     if request["do"] == "translate_each":
-        return {"latency_ms": [_timed_ms(translator, text) for text in request["texts"]]}
+        return {"latency_ms": [_timed_ms(model, text) for text in request["texts"]]}
     if request["do"] == "translate_batched":
         start = perf_counter()
-        translations = translator.translate(request["texts"], batch_tokens=request["batch_tokens"])
+        translations = model.translate(request["texts"], batch_tokens=request["batch_tokens"])
         return {"translations": translations, "seconds": perf_counter() - start}
+    if request["do"] == "encode":
+        return {"ids": model.encode(request["text"])}
+    if request["do"] == "generate":
+        return _time_tokens(model, request["ids"], request["new_tokens"])
     if request["do"] == "peak_memory":
         return {"peak_rss_bytes": peak_rss_bytes()}
     assert request["do"] == "quit", request
@@ -72,10 +80,10 @@ def main(bundle: str, threads: int) -> int:
 
     imported = perf_counter()
     try:
-        translator = edgekit.load(bundle, threads=threads)
+        model = edgekit.load(bundle, threads=threads)
         _send(replies, {"import_ms": 1e3 * (imported - start), "load_ms": 1e3 * (perf_counter() - imported)})
         for request in _read_requests():
-            _send(replies, answer(translator, request))
+            _send(replies, answer(model, request))
             if request["do"] == "quit":
                 break
     except EdgekitError as error:
@@ -88,6 +96,19 @@ def _timed_ms(translator: Translator, text: str) -> float:
     start = perf_counter()
     translator.translate(text)
     return 1e3 * (perf_counter() - start)
+
+
+def _time_tokens(generator: TextGenerator, ids: list[int], new_tokens: int) -> dict[str, float]:
+    start = perf_counter()
+    stream = generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True)
+    next(stream)
+    first = perf_counter()
+    for _ in range(new_tokens - 1):
+        next(stream)
+    last = perf_counter()
+    # To its end, where the prompt is remembered: what a caller who reads on waits for as well, but not for its tokens.
+    assert list(stream) == [], "more tokens than asked for"
+    return {"first_seconds": first - start, "following_seconds": last - first}
 
 
 def _read_requests() -> Iterator[dict[str, Any]]:

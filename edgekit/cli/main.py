@@ -21,8 +21,9 @@ from edgekit.errors import EdgekitError
 # In the order of `edgekit --help`. Each name is a module of edgekit.cli that holds a click command called `command`.
 COMMANDS = {
     "export": "Build a bundle from a checkpoint, int8 by default.",
-    "quantize": "Turn an fp32 bundle into an int8 one.",
+    "quantize": "Turn an fp32 bundle into an int8 or int4 one.",
     "translate": "Translate arguments, or lines from stdin.",
+    "generate": "Continue a text, or hold a conversation.",
     "bench": "Measure quality, speed, memory and size on this machine.",
     "models": "List the models that edgekit knows.",
     "cache": "List or clear what edgekit keeps on disk.",
@@ -93,13 +94,14 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def group() -> None:
-    """Small translation models on CPUs: export, quantise, run, and measure what that cost.
+    """Small language models on CPUs: export, quantise, run, and measure what that cost.
 
     \b
     Examples:
       edgekit bench --cpu                      measure the default model, fp32 against int8
       edgekit export marian-en-de              write ./marian-en-de-int8
       edgekit translate marian-en-de "Hello"   translate a text
+      edgekit generate smollm2-135m --chat     hold a conversation
     """
 
 

@@ -1,4 +1,4 @@
-"""``edgekit quantize``: an fp32 bundle to an int8 one.
+"""``edgekit quantize``: an fp32 bundle to an int8 one, or to an int4 one where it generates text.
 
 In: a bundle's directory, or the name of an exported one, whose fp32 bundle is then meant. Out: the new directory.
 """
@@ -15,18 +15,21 @@ from edgekit.cache import PRECISIONS, find_bundle
 
 @click.command()
 @click.argument("bundle")
-@click.option("--precision", type=click.Choice(["int8"]), default="int8", show_default=True)
+@click.option("--precision", type=click.Choice(["int8", "int4"]), default="int8", show_default=True)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The new bundle's directory; default ./NAME-int8."
+    "-o", "--output", type=click.Path(path_type=Path), help="The new bundle's directory; default ./NAME-PRECISION."
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(bundle: str, precision: str, output: Path | None, force: bool) -> None:
-    """Write an int8 bundle from the fp32 BUNDLE: a directory, or the name of an exported model.
+    """Write a quantised bundle from the fp32 BUNDLE: a directory, or the name of an exported model.
+
+    int4 is for decoder-only models.
 
     \b
     Examples:
       edgekit quantize marian-en-de
       edgekit quantize ./marian-en-de-fp32 -o small
+      edgekit quantize smollm2-135m --precision int4
     """
     from edgekit.quantize.bundle import quantize_bundle
 

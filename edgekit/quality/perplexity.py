@@ -35,6 +35,9 @@ __all__ = [
     "token_losses",
 ]
 
+# exp of more is no float64.
+LARGEST_EXPONENT = 700
+
 
 @dataclass(frozen=True)
 class Window:
@@ -141,7 +144,7 @@ class Perplexity:
         perplexity: exp of the mean loss a token.
         ci95: The 2.5th and 97.5th percentile of the perplexity over resampled windows.
         bits_per_byte: The whole loss, in bits, by the text's bytes in UTF-8.
-        word_perplexity: exp of the whole loss by the text's words.
+        word_perplexity: exp of the whole loss by the text's words; None beyond a float.
     """
 
     tokens: int
@@ -149,7 +152,7 @@ class Perplexity:
     perplexity: float
     ci95: tuple[float, float]
     bits_per_byte: float
-    word_perplexity: float
+    word_perplexity: float | None
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,14 @@ class PerplexityLoss:
 
 
 def perplexity(losses: TextLosses, resamples: int = BOOTSTRAP_RESAMPLES, seed: int = BOOTSTRAP_SEED) -> Perplexity:
-    """The perplexity of a text, with its interval by bootstrap over windows."""
+    """The perplexity of a text, with its interval by bootstrap over windows.
+
+    Raises:
+        InputError: It is beyond a float.
+    """
     total, tokens = float(losses.nats.sum()), int(losses.tokens.sum())
+    if total / tokens > LARGEST_EXPONENT:
+        raise InputError(f"the model loses {total / tokens:.0f} nats a token, more than any does; export it again")
     means = _resampled_means(losses, resamples, seed)
     low, high = np.exp(np.percentile(means, [2.5, 97.5]))
     return Perplexity(
@@ -176,7 +185,7 @@ def perplexity(losses: TextLosses, resamples: int = BOOTSTRAP_RESAMPLES, seed: i
         math.exp(total / tokens),
         (float(low), float(high)),
         total / math.log(2) / losses.text_bytes,
-        _exp(total / losses.text_words),
+        math.exp(total / losses.text_words) if total / losses.text_words < LARGEST_EXPONENT else None,
     )
 
 
@@ -203,8 +212,3 @@ def _resampled_means(losses: TextLosses, resamples: int, seed: int) -> npt.NDArr
     """Mean loss in nats a token in each resample of the windows, float64 [resamples]."""
     draws = resample_counts(len(losses.nats), resamples, seed)
     return np.concatenate([(counts @ losses.nats) / (counts @ losses.tokens) for counts in draws])
-
-
-def _exp(value: float) -> float:
-    # A word of many tokens under a random model is beyond a float.
-    return math.exp(value) if value < 700 else math.inf

@@ -37,8 +37,8 @@ def report(make_variant, testset, quiet_machine):
 
 def test_json_holds_the_promised_keys(report):
     values = json.loads(to_json(report))
-    assert list(values) == ["schema_version", "environment", "settings", "testsets", "results", "warnings"]
-    assert values["schema_version"] == 1
+    assert list(values) == ["schema_version", "task", "environment", "settings", "testsets", "results", "warnings"]
+    assert (values["schema_version"], values["task"]) == (1, "translation")
     assert all(set(result) == PROMISED | ADDED for result in values["results"])
     assert {"cpu", "isa_flags", "threads", "versions", "load_average_1m", "background_cores_during"} <= set(
         values["environment"]

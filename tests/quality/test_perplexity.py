@@ -98,8 +98,15 @@ def test_perplexity_of_a_uniform_guess_is_the_vocabulary_size_without_an_interva
     assert found.ci95 == pytest.approx((50, 50))
 
 
-def test_word_perplexity_beyond_a_float_is_infinite():
-    assert perplexity(losses([8000.0], [1000], text_words=10)).word_perplexity == math.inf
+def test_word_perplexity_beyond_a_float_is_left_out():
+    found = perplexity(losses([8000.0], [1000], text_words=10))
+    assert found.word_perplexity is None
+    assert found.perplexity == pytest.approx(math.exp(8))
+
+
+def test_perplexity_beyond_a_float_is_refused():
+    with pytest.raises(InputError, match="loses 800 nats a token, more than any does; export it again"):
+        perplexity(losses([8000.0], [10]))
 
 
 def test_interval_shrinks_with_more_windows_and_is_the_same_for_a_seed():

@@ -1,0 +1,203 @@
+"""Times the text generation of bundles that are compared with each other: prefill, decode, first token, load, memory.
+
+Each variant runs in a worker process of its own (`edgekit.bench.worker`). All are loaded and warmed up, then take turns
+round by round (A B A B ...), so that a machine that slows down slows all of them; a figure is the median of its rounds.
+Every request of a round has a prompt that no request had before: a common beginning would be remembered, not read.
+In: variants, the text that prompts are cut from, `TextBenchSettings`. Out: `SpeedMeasurement`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.variants import Variant
+from edgekit.bench.worker_process import WorkerProcess, worker_command
+from edgekit.errors import InputError
+from edgekit.quality.bootstrap import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED
+
+__all__ = ["SpeedMeasurement", "SpeedRequest", "TextBenchSettings", "measure_speed", "speed_requests"]
+
+
+@dataclass(frozen=True)
+class TextBenchSettings:
+    """What is measured.
+
+    Attributes:
+        threads: Threads for one inference, at least 1.
+        rounds: Timed rounds, at least 1.
+        limit: Lines of each text to use, from its beginning; None uses all.
+        context: Most tokens of a window in which perplexity is counted; a model's own context if that is shorter.
+        stride: Tokens counted in a window; half of the window if that is less.
+        prompt_tokens: Lengths of the prompts whose prefill is timed; the first is also that of the others' prompts.
+        new_tokens: Tokens of a timed text.
+        loads: How often each bundle is loaded, in a process each; the load times are the median.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap, at least 0.
+        timeout_s: Seconds that one request to a worker may take.
+    """
+
+    threads: int = 1
+    rounds: int = 5
+    limit: int | None = None
+    context: int = 512
+    stride: int = 256
+    prompt_tokens: tuple[int, ...] = (128, 512)
+    new_tokens: int = 64
+    loads: int = 3
+    resamples: int = BOOTSTRAP_RESAMPLES
+    seed: int = BOOTSTRAP_SEED
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "rounds", "limit", "stride", "loads", "resamples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, found {value}")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, found {self.seed}")
+        for name, value in (("context", self.context), ("new_tokens", self.new_tokens)):
+            if value < 2:
+                raise InputError(f"{name} must be at least 2 tokens, found {value}")
+        if self.stride >= self.context:
+            raise InputError(f"stride must be below the context of {self.context} tokens, found {self.stride}")
+
+    def window(self, context_length: int) -> tuple[int, int]:
+        """Context and stride for a model that takes ``context_length`` tokens, at least 2."""
+        if context_length >= self.context:
+            return self.context, self.stride
+        return context_length, min(self.stride, context_length // 2)
+
+
+@dataclass(frozen=True)
+class SpeedRequest:
+    """One timed request: a prompt of so many tokens, and so many that follow."""
+
+    prompt_tokens: int
+    new_tokens: int
+
+
+def speed_requests(settings: TextBenchSettings, context_length: int) -> list[SpeedRequest]:
+    """What a round times: a prefill for each prompt length, then a text; shorter where the context is.
+
+    Example: ``[(128, 1), (512, 1), (128, 64)]``; for a context of 96 tokens ``[(95, 1), (48, 48)]``.
+    """
+    lengths = dict.fromkeys(min(length, context_length - 1) for length in settings.prompt_tokens)
+    prompt = min(settings.prompt_tokens[0], max(1, context_length // 2))
+    new = min(settings.new_tokens, context_length - prompt)
+    return [*(SpeedRequest(length, 1) for length in lengths), SpeedRequest(prompt, new)]
+
+
+@dataclass
+class SpeedMeasurement:
+    """What one variant gave; a list has one figure a round, or a process for the loads.
+
+    Attributes:
+        variant: What was measured.
+        import_ms: Import of edgekit and its runtime.
+        load_ms: Load of the bundle, its files verified before and in the page cache.
+        prefill_tokens_per_second: By prompt length.
+        decode_tokens_per_second: Tokens after the first by their time.
+        first_token_ms: From a text's ids to the first token's, for the first prompt length.
+        decode: Prompt and new tokens of the text that decode was timed on.
+        peak_rss_bytes: Largest resident memory of the measured process, its interpreter and libraries included.
+    """
+
+    variant: Variant
+    decode: SpeedRequest
+    import_ms: list[float] = field(default_factory=list)
+    load_ms: list[float] = field(default_factory=list)
+    prefill_tokens_per_second: dict[int, list[float]] = field(default_factory=dict)
+    decode_tokens_per_second: list[float] = field(default_factory=list)
+    first_token_ms: list[float] = field(default_factory=list)
+    peak_rss_bytes: int | None = None
+
+
+def measure_speed(
+    variants: Sequence[Variant],
+    context_length: int,
+    text: str,
+    settings: TextBenchSettings,
+    advance: Callable[[int], None],
+    command: Callable[[Path, int], list[str]] = worker_command,
+) -> tuple[list[SpeedMeasurement], tuple[CpuReading, CpuReading]]:
+    """Measure variants side by side.
+
+    Args:
+        variants: What to compare; all are in memory at once.
+        context_length: Most tokens that the model takes.
+        text: What prompts are cut from; used from its beginning again where it is too short.
+        settings: What to measure.
+        advance: Called with a number of tokens each time that so many are done.
+        command: Command line of a worker for a bundle and a number of threads.
+
+    Returns:
+        A measurement for each variant, in their order, and readings of the CPU before and after the timed rounds.
+
+    Raises:
+        WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
+    """
+    requests = speed_requests(settings, context_length)
+    measurements = [SpeedMeasurement(variant, requests[-1]) for variant in variants]
+    for _ in range(settings.loads - 1):
+        for measurement in measurements:
+            with _start(measurement, settings, command) as worker:
+                worker.request("quit")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_start(measurement, settings, command)) for measurement in measurements]
+        prompts = [_prompts(worker.request("encode", text=text)["ids"]) for worker in workers]
+        for worker, cut in zip(workers, prompts, strict=True):
+            for request in requests:
+                _time(worker, request, cut)
+        pids = [worker.pid for worker in workers]
+        before = read_cpu(pids)
+        for _ in range(settings.rounds):
+            for request in requests:
+                for measurement, worker, cut in zip(measurements, workers, prompts, strict=True):
+                    _record(measurement, request, *_time(worker, request, cut))
+                    advance(request.prompt_tokens + request.new_tokens)
+        after = read_cpu(pids)
+        for measurement, worker in zip(measurements, workers, strict=True):
+            measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
+            worker.request("quit")
+    return measurements, (before, after)
+
+
+def _start(
+    measurement: SpeedMeasurement, settings: TextBenchSettings, command: Callable[[Path, int], list[str]]
+) -> WorkerProcess:
+    bundle = measurement.variant.bundle
+    worker = WorkerProcess(bundle, settings.threads, settings.timeout_s, command(bundle, settings.threads))
+    measurement.import_ms.append(worker.import_ms)
+    measurement.load_ms.append(worker.load_ms)
+    return worker
+
+
+def _prompts(ids: list[int]) -> Callable[[int], list[int]]:
+    """Cuts the next so many ids of an endless repetition of ``ids``."""
+
+    def repeat() -> Iterator[int]:
+        while True:
+            yield from ids
+
+    endless = repeat()
+    return lambda count: [next(endless) for _ in range(count)]
+
+
+def _time(worker: WorkerProcess, request: SpeedRequest, cut: Callable[[int], list[int]]) -> tuple[float, float]:
+    """Seconds to the first token, and from it to the last."""
+    reply = worker.request("generate", ids=cut(request.prompt_tokens), new_tokens=request.new_tokens)
+    return reply["first_seconds"], reply["following_seconds"]
+
+
+def _record(measurement: SpeedMeasurement, request: SpeedRequest, first: float, following: float) -> None:
+    if request.new_tokens > 1:
+        measurement.decode_tokens_per_second.append((request.new_tokens - 1) / following)
+        return
+    rates = measurement.prefill_tokens_per_second
+    rates.setdefault(request.prompt_tokens, []).append(request.prompt_tokens / first)
+    if request.prompt_tokens == next(iter(rates)):
+        measurement.first_token_ms.append(1e3 * first)
