@@ -1,8 +1,8 @@
 """``edgekit generate``: a text that goes on, or with ``--chat`` a conversation, written as it comes.
 
 In: a prompt as an argument or from stdin, or lines of a conversation. Out, on stdout: the model's text alone, UTF-8 in
-a file or pipe. On a terminal, control characters of the text are shown escaped, since they would move the cursor. Figures
-(``--verbose``) and a conversation's prompt mark go to stderr.
+a file or pipe. On a terminal, control characters of the text are shown escaped, since they would move the cursor.
+Figures (``--verbose``) and the mark that asks for a line go to stderr.
 """
 
 from __future__ import annotations
