@@ -22,7 +22,7 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cache import PRECISIONS
-from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError, UnsupportedError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError
 from edgekit.export.model import CausalLMModel, Seq2SeqModel
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_causal_lm import read_causal_lm
@@ -31,9 +31,10 @@ from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.checkpoint import Checkpoint, Kind, Progress, no_progress
 from edgekit.export.sources.resolve import resolve_checkpoint
 from edgekit.graph.causal_lm import MODEL_FILE, write_causal_lm
+from edgekit.graph.causal_lm_check import check_causal_lm
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.seq2seq import write_graphs
-from edgekit.graph.tensors import Tensor
+from edgekit.quantize.scheme import scheme_for
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
 from edgekit.runtime.causal_search import CausalSearch, Row
@@ -127,7 +128,7 @@ def write_bundle(
 
 def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict[str, Any]:
     """Writes graphs, weights, tokenizers and shortlist; what the manifest says of them."""
-    weights = quantize_weights(model.weights) if precision == "int8" else model.weights
+    weights = quantize_weights(model.weights, scheme_for("seq2seq", precision))
     files = write_graphs(directory, model.config, weights, precision)
     check_graphs(directory, model.config, weights, precision)
     for name, text in model.tokenizers.items():
@@ -151,10 +152,9 @@ def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict
 
 def _write_causal_lm(directory: Path, model: CausalLMModel, precision: str) -> dict[str, Any]:
     """Writes graph, weights, tokenizer and chat template; what the manifest says of them."""
-    if precision != "fp32":
-        raise UnsupportedError(f"decoder-only models are exported in fp32 only so far, not in {precision}")
-    weights = {name: _floats(tensor) for name, tensor in model.weights.items()}
+    weights = quantize_weights(model.weights, scheme_for("causal-lm", precision))
     files = write_causal_lm(directory, model.config, weights, precision)
+    check_causal_lm(directory, model.config, weights, precision)
     _write_text(directory / TOKENIZER_FILE, model.tokenizer_json)
     if model.chat_template is not None:
         _write_text(directory / CHAT_TEMPLATE_FILE, model.chat_template)
@@ -199,10 +199,6 @@ def _recipe_task(model: str) -> str | None:
         return find_recipe(model).task
     except ModelNotFoundError:
         return None
-
-
-def _floats(tensor: Tensor) -> np.ndarray:
-    return tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()
 
 
 def record_continuation(directory: Path, manifest: Manifest) -> Manifest:
