@@ -1,14 +1,15 @@
 """``edgekit inspect``: what is in a bundle, for a person or (``--json``) for a program.
 
-In: a bundle's directory, or the name of an exported one. Out, on stdout: what it translates, how large and how precise
-it is, where its weights came from and under which licence, its files, the inputs and outputs of its graphs, how it
-generates, and what was measured. It opens the bundle as the runtime does, so a damaged or hostile one is refused.
+In: a bundle's directory, or the name of an exported one. Out, on stdout: what it does, how large and how precise it is,
+where its weights came from and under which licence, its files, the inputs and outputs of its graphs, how it generates,
+and what was measured. It opens the bundle as the runtime does, so a damaged or hostile one is refused.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,13 +21,15 @@ from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from edgekit.bundle.consistency import GRAPH_NAMES
-from edgekit.bundle.manifest import Manifest, Port, StateTensor
+from edgekit.bundle.manifest import Manifest, Port, StateTensor, TextGeneration
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import find_bundle
 from edgekit.cli.output import stdout_console
 from edgekit.errors import BundleError
 
 JSON_SCHEMA_VERSION = 1
+# A decoder-only bundle's sines and cosines, in its weights file.
+ROTARY_TABLES = frozenset(f"rotary.{local}{function}" for local in ("", "local_") for function in ("cos", "sin"))
 
 
 @click.command()
@@ -53,13 +56,15 @@ def command(bundle: str, as_json: bool) -> None:
 
 
 def count_parameters(bundle: Bundle) -> int:
-    """Returns the number of weights in the bundle's safetensors files; scales of quantised tensors are not counted.
+    """Returns the number of weights in the bundle's safetensors files.
+
+    Not counted: what belongs to a quantised tensor (scales, zero points, offsets), and tables that are calculated.
 
     Raises:
         BundleError: One of them is not a safetensors file.
     """
-    tensors = bundle.manifest.quantization.tensors.values()
-    scales = {tensor.scale for tensor in tensors}
+    tensors = bundle.manifest.quantization.tensors
+    parts = {name for tensor in tensors.values() for name in (tensor.scale, tensor.zero_point, tensor.offset)}
     count = 0
     for name in bundle.manifest.files:
         if not name.endswith(".safetensors"):
@@ -67,8 +72,11 @@ def count_parameters(bundle: Bundle) -> int:
         path = bundle.file(name)
         try:
             with safe_open(path, framework="numpy") as file:
-                weights = (key for key in file.keys() if key not in scales and not key.endswith("_scale"))  # noqa: SIM118
-                count += sum(math.prod(file.get_slice(key).get_shape()) for key in weights)
+                for key in file.keys():  # noqa: SIM118
+                    if key not in parts and not key.endswith("_scale") and key not in ROTARY_TABLES:
+                        stored = math.prod(file.get_slice(key).get_shape())
+                        # Two of four bits are a byte.
+                        count += 2 * stored if key in tensors and tensors[key].dtype == "uint4" else stored
         except SafetensorError as error:
             raise BundleError(f"{path}: expected a safetensors file, found {error}; export the model again") from None
     return count
@@ -110,7 +118,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
             rows += flatten(value, f"{prefix}{key}.")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            rows.append((f"{prefix}{key}", "none" if value is None else text))
+            rows.append((f"{prefix}{key}", "none" if value is None or not text else text))
     return rows
 
 
@@ -123,18 +131,17 @@ def _table(title: str | None, header: Sequence[str], rows: Iterable[tuple[str, .
 
 def _overview(bundle: Bundle, parameters: int) -> list[tuple[str, str]]:
     manifest = bundle.manifest
-    languages, source = manifest.languages, manifest.source
+    source = manifest.source
     revision = f", revision {source.revision}" if source.revision else ""
     return [
         ("name", manifest.name),
         ("kind", f"{manifest.kind}, {manifest.task}"),
-        ("languages", f"{languages.source or 'any'} to {languages.target or 'any'}"),
+        *_use(manifest),
         ("parameters", f"{parameters:,}"),
         ("size", decimal(bundle.size_bytes)),
         ("precision", _precision(manifest)),
         ("source", f"{source.type}: {source.id}{revision}"),
         ("licence", source.license or "not stated by the source"),
-        ("shortlist", _shortlist(manifest)),
         ("written by", ", ".join(f"{name} {version}" for name, version in sorted(manifest.created_by.items()))),
         ("path", str(bundle.path)),
     ]
@@ -147,7 +154,21 @@ def _precision(manifest: Manifest) -> str:
     details = [f"{count} tensors {kind}" for kind, count in sorted(kinds.items())]
     if quantization.activations:
         details.append(f"activations {quantization.activations}")
+    if quantization.source:
+        details.append(f"of a source quantised in {quantization.source}")
     return manifest.precision + (f" ({'; '.join(details)})" if details else "")
+
+
+def _use(manifest: Manifest) -> list[tuple[str, str]]:
+    """What matters of this kind: languages and shortlist of a translator, context and chat of a generator."""
+    if isinstance(manifest.generation, TextGeneration):
+        chat = "no template" if manifest.chat is None else manifest.chat.template
+        return [("context", f"{manifest.generation.context_length:,} tokens"), ("chat", chat)]
+    languages = manifest.languages
+    return [
+        ("languages", f"{languages.source or 'any'} to {languages.target or 'any'}"),
+        ("shortlist", _shortlist(manifest)),
+    ]
 
 
 def _shortlist(manifest: Manifest) -> str:
@@ -161,15 +182,34 @@ def _ports(manifest: Manifest) -> list[tuple[str, ...]]:
     for name in GRAPH_NAMES[manifest.kind]:
         graph = manifest.graphs[name]
         for direction, ports in (("input", graph.inputs), ("output", graph.outputs)):
-            rows += [(name, direction, port.name, port.dtype, _shape(port)) for port in ports]
+            rows += [(name, direction, *row) for row in _merge([(p.name, p.dtype, _shape(p)) for p in ports])]
     return rows
 
 
 def _states(manifest: Manifest) -> list[tuple[str, ...]]:
-    return [
-        (state.name, state.kind, state.past, state.present or "none", state.dtype, _shape(state))
-        for state in manifest.state
-    ]
+    return _merge(
+        [
+            (state.name, state.kind, state.past, state.present or "none", state.dtype, _shape(state))
+            for state in manifest.state
+        ]
+    )
+
+
+def _merge(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows that differ in a layer's number only, as one: ``("past_key_0",), ("past_key_1",)`` -> ``past_key_{0-1}``.
+
+    Cells without a number at their end must be equal; the rows keep the order in which their first ones come.
+    """
+    layers: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        number = re.search(r"\d+$", row[0])
+        last = number[0] if number else ""
+        layers.setdefault(tuple(re.sub(rf"_{last}$", "_*", cell) if last else cell for cell in row), []).append(last)
+    merged = []
+    for row, numbers in layers.items():
+        span = numbers[0] if len(numbers) == 1 else f"{{{numbers[0]}-{numbers[-1]}}}"
+        merged.append(tuple(re.sub(r"_\*$", f"_{span}", cell) for cell in row))
+    return merged
 
 
 def _shape(port: Port | StateTensor) -> str:
