@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,3 +67,28 @@ class CausalLMModel:
     chat_template: str | None
     special_tokens: Mapping[str, str]
     source_quantization: str | None = None
+
+
+class FloatWeights(Mapping[str, Tensor]):
+    """Weights in float32, each calculated when it is asked for: no more than one is in memory for long."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes weights that may be quantised."""
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One weight, as an array."""
+        weight = self._weights[name]
+        return weight if isinstance(weight, np.ndarray) else weight.dequantize()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a weight, without calculating it."""
+        return name in self._weights
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in their order."""
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        """How many weights there are."""
+        return len(self._weights)

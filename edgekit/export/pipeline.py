@@ -23,7 +23,7 @@ from edgekit.bundle.manifest import (
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cache import PRECISIONS
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError
-from edgekit.export.model import CausalLMModel, Seq2SeqModel
+from edgekit.export.model import CausalLMModel, FloatWeights, Seq2SeqModel
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_causal_lm import read_causal_lm
 from edgekit.export.read_gguf import read_gguf
@@ -34,6 +34,7 @@ from edgekit.graph.causal_lm import MODEL_FILE, write_causal_lm
 from edgekit.graph.causal_lm_check import check_causal_lm
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.seq2seq import write_graphs
+from edgekit.graph.weights_file import Weights
 from edgekit.quantize.scheme import scheme_for
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
@@ -152,7 +153,11 @@ def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict
 
 def _write_causal_lm(directory: Path, model: CausalLMModel, precision: str) -> dict[str, Any]:
     """Writes graph, weights, tokenizer and chat template; what the manifest says of them."""
-    weights = quantize_weights(model.weights, scheme_for("causal-lm", precision))
+    # In fp32 a billion parameters are 4 GB: they are not kept, but read again for the check.
+    is_float = precision == "fp32"
+    weights: Weights = (
+        FloatWeights(model.weights) if is_float else quantize_weights(model.weights, scheme_for("causal-lm", precision))
+    )
     files = write_causal_lm(directory, model.config, weights, precision)
     check_causal_lm(directory, model.config, weights, precision)
     _write_text(directory / TOKENIZER_FILE, model.tokenizer_json)
