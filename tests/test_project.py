@@ -21,7 +21,17 @@ SOURCES = [path for folder in ("edgekit", "models") for path in sorted((ROOT / f
 THIRD_PARTY = {
     "graph": {"numpy", "onnx_ir", "safetensors"},
     "quantize": {"numpy"},
-    "export": {"filelock", "google", "huggingface_hub", "numpy", "safetensors", "sentencepiece", "yaml"},
+    "export": {
+        "filelock",
+        "gguf",
+        "google",
+        "huggingface_hub",
+        "numpy",
+        "safetensors",
+        "sentencepiece",
+        "tokenizers",
+        "yaml",
+    },
     "runtime": {"jinja2", "numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},
