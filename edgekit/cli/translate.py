@@ -6,7 +6,6 @@ that cannot be translated comes out empty and is named on stderr; the others are
 
 from __future__ import annotations
 
-import functools
 import os
 import queue
 import sys
@@ -71,9 +70,10 @@ def command(
     stdin = None if texts else open_stdin("texts as arguments")
     accept_every_text(sys.stdout)
     translator = Translator.load(bundle_for(model, precision, source, task="translation"), threads)
-    translate = functools.partial(
-        translator.translate, beams=beams, length_penalty=length_penalty, max_length=max_length
-    )
+
+    def translate(lines: list[str]) -> list[str]:
+        return translator.translate(lines, beams=beams, length_penalty=length_penalty, max_length=max_length)
+
     translate([])  # refuses the options, rather than each line because of them
     if stdin is None:
         # An argument of bytes that are no text would come out as it is, which no terminal takes.
