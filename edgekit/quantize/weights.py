@@ -2,7 +2,8 @@
 
 Biases, normalisations and rotary tables stay float32: they are a thousandth of the weights and feed sums, not products.
 What a checkpoint quantised itself is left exactly as it is where it has the bits that the scheme asks for; matrices in
-blocks of other bits are dequantised and quantised anew, or stay float32.
+blocks of other bits are dequantised and quantised anew, or stay float32. A float matrix that was 4-bit blocks once, as
+in an fp32 bundle of a quantised source, becomes the same 4-bit blocks again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 from edgekit.graph.weights_file import Weights, channel_axis
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.int8 import quantize_per_channel
+from edgekit.quantize.recover import recover_blocks
 from edgekit.quantize.scheme import SCHEMES, Format, Scheme
 
 
@@ -36,6 +38,8 @@ def _quantize(name: str, tensor: Tensor, wanted: Format) -> Tensor:
     if wanted is None:
         return tensor
     axis = channel_axis(name)
-    if isinstance(wanted, BlockFormat):
-        return quantize_blockwise(np.asarray(tensor, np.float32), wanted, axis=1 - axis)
-    return quantize_per_channel(tensor, axis)
+    if not isinstance(wanted, BlockFormat):
+        return quantize_per_channel(tensor, axis)
+    matrix = np.asarray(tensor, np.float32)
+    recovered = recover_blocks(matrix, 1 - axis) if wanted.bits == 4 else None
+    return recovered or quantize_blockwise(matrix, wanted, axis=1 - axis)

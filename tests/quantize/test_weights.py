@@ -1,4 +1,4 @@
-"""Which of a model's weights become int8, and along which axis."""
+"""Which of a model's weights become what, and along which axis."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,8 @@ from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.graph.tensors import QuantizedTensor
+from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
+from edgekit.quantize.scheme import Scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.bergamot_fixture import make_student
 from tests.graph.marian_checkpoints import make_marian, save_marian
@@ -54,3 +56,51 @@ def test_weights_given_are_not_changed(marian):
     before = {name: tensor.copy() for name, tensor in marian.items()}
     quantize_weights(marian)
     assert [name for name, tensor in marian.items() if not np.array_equal(tensor, before[name])] == []
+
+
+def causal_weights():
+    random = np.random.default_rng(0)
+    shapes = {"embedding.weight": (50, 64), "layers.0.attention.qkv.weight": (64, 96), "final_norm.weight": (64,)}
+    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_matrices_of_a_scheme_with_blocks_become_blocks():
+    weights = causal_weights()
+    quantized = quantize_weights(weights, Scheme(BlockFormat(4, 32), (("embedding.*", BlockFormat(8, 16)),)))
+    table, qkv = quantized["embedding.weight"], quantized["layers.0.attention.qkv.weight"]
+    assert (table.bits, table.block_size, table.shape, table.axis) == (8, 16, (50, 64), 1)
+    assert (qkv.bits, qkv.block_size, qkv.shape, qkv.axis) == (4, 32, (64, 96), 0)
+    assert quantized["final_norm.weight"] is weights["final_norm.weight"]
+    assert np.abs(qkv.dequantize() - weights["layers.0.attention.qkv.weight"]).max() < 0.5
+
+
+def test_shipped_blocks_stay_where_their_bits_are_wanted():
+    shipped = quantize_blockwise(causal_weights()["layers.0.attention.qkv.weight"], BlockFormat(4, 64))
+    scheme = Scheme(BlockFormat(4, 32), (("b", BlockFormat(8, 32)), ("c", None)))
+    quantized = quantize_weights({"a": shipped, "b": shipped, "c": shipped}, scheme)
+    assert quantized["a"] is shipped
+    assert (quantized["b"].bits, quantized["b"].block_size) == (8, 32)
+    np.testing.assert_allclose(quantized["b"].dequantize(), shipped.dequantize(), atol=0.03)
+    np.testing.assert_array_equal(quantized["c"], shipped.dequantize())
+
+
+def test_four_bits_that_a_float_matrix_came_from_are_found_again():
+    blocks = quantize_blockwise(
+        causal_weights()["layers.0.attention.qkv.weight"], BlockFormat(4, 32, least_error=False)
+    )
+    quantized = quantize_weights({"a": blocks.dequantize()}, Scheme(BlockFormat(4, 64)))["a"]
+    assert quantized.block_size == 32
+    np.testing.assert_array_equal(quantized.values, blocks.values)
+
+
+def test_each_weight_is_read_once():
+    class Lazy(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            self.reads += 1
+            return super().__getitem__(name)
+
+    weights = Lazy(causal_weights())
+    quantize_weights(weights, Scheme(BlockFormat(4, 32)))
+    assert weights.reads == len(weights)
