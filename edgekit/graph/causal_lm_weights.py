@@ -17,6 +17,8 @@ from edgekit.graph.weights_file import Weights
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 _SHOWN = 12
+# Weights of a configuration beyond those that a model has.
+_LOOKED_AT = 100
 # Of a calibrated model, beside the weight of each product.
 ACTIVATION_SCALE = ".activation_scale"
 
@@ -48,9 +50,9 @@ def bias_shapes(config: CausalLMConfig) -> Shapes:
 
 def check_weights(config: CausalLMConfig, weights: Weights, where: str, error: type[EdgekitError]) -> None:
     """Raises ``error``, which begins with ``where``, unless the weights are exactly those of the configuration."""
-    # A hostile configuration may have layers without end: no more are looked at than there are weights, and some.
-    needed = dict(itertools.islice(weight_shapes(config), len(weights) + _SHOWN))
-    shapes = needed | dict(itertools.islice(bias_shapes(config), len(weights) + _SHOWN))
+    # A hostile configuration may have layers without end.
+    needed = dict(itertools.islice(weight_shapes(config), len(weights) + _LOOKED_AT))
+    shapes = needed | dict(itertools.islice(bias_shapes(config), len(weights) + _LOOKED_AT))
     missing = [name for name in needed if name not in weights]
     wrong = [
         f"{name} {list(weights[name].shape)} instead of {list(shape)}"

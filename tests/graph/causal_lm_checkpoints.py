@@ -123,7 +123,9 @@ def _rotary(model_class, config_class, model_type, options, **ours):
     model = model_class(theirs).eval()
     config = _config(
         model_type,
-        attention_heads=4,
+        d_model=theirs.hidden_size,
+        ffn_dim=theirs.intermediate_size,
+        attention_heads=theirs.num_attention_heads,
         key_value_heads=theirs.num_key_value_heads,
         head_dim=theirs.head_dim,
         rope_theta=theirs.rope_theta,

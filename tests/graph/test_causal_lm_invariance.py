@@ -1,0 +1,74 @@
+"""A text's logits are the same, bit for bit, alone and in any batch, whatever its neighbours and padding."""
+
+import numpy as np
+import pytest
+
+from tests.graph.causal_lm_checkpoints import VOCAB, make_gemma3, make_gpt2, make_llama, make_qwen3
+from tests.graph.causal_lm_session import CausalLMSession
+from tests.graph.causal_lm_weights import in_form, precision_of
+
+CAPACITY, STEPS = 48, 4
+RANDOM = np.random.default_rng(5)
+TEXTS = [RANDOM.integers(0, VOCAB, length + STEPS) for length in (9, 1, 33, 4, 17)]
+MODELS = {
+    "llama": make_llama,
+    "llama of SmolLM2's heads": lambda: make_llama(
+        hidden_size=144, intermediate_size=208, num_attention_heads=3, num_key_value_heads=1, head_dim=64
+    ),
+    "qwen3": make_qwen3,
+    "gpt2": make_gpt2,
+    "gemma3_text": make_gemma3,
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def case(request):
+    return MODELS[request.param]()
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8", "4 bits", "8 bits"])
+def session(request, case, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    weights = in_form(case.weights, request.param)
+    return CausalLMSession(directory, case.config, weights, precision_of(request.param))
+
+
+def generate(session, texts, **options):
+    """Logits after each prompt and after each of its `STEPS` last tokens: ``[texts, 1 + STEPS, vocabulary]``."""
+    session.start(len(texts), CAPACITY)
+    logits = [session.run([text[:-STEPS] for text in texts], **options)]
+    logits += [session.run([text[step : step + 1] for text in texts]) for step in (-4, -3, -2)]
+    logits.append(session.run([text[-1:] for text in texts]))
+    return np.stack(logits, axis=1)
+
+
+@pytest.fixture(scope="module")
+def alone(session):
+    return np.concatenate([generate(session, [text]) for text in TEXTS])
+
+
+def test_neighbours_and_padding_change_nothing(session, alone):
+    np.testing.assert_array_equal(generate(session, TEXTS), alone)
+    order = [3, 0, 4]
+    np.testing.assert_array_equal(generate(session, [TEXTS[row] for row in order]), alone[order])
+
+
+def test_what_stands_in_the_padding_changes_nothing(session, alone):
+    np.testing.assert_array_equal(generate(session, TEXTS, width=40, filler=VOCAB - 1), alone)
+
+
+def test_a_prompt_in_pieces_differs_in_the_last_bits_only(session, alone):
+    """Attention then adds in another order."""
+    for text, expected in zip(TEXTS, alone[:, 0], strict=True):
+        session.start(1, CAPACITY)
+        for start in range(0, len(text) - STEPS, 5):
+            found = session.run([text[:-STEPS][start : start + 5]])[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * alone.std())
+
+
+def test_pieces_of_different_texts_may_run_together(session, alone):
+    session.start(2, CAPACITY)
+    first, second = TEXTS[0][:-STEPS], TEXTS[2][:-STEPS]
+    session.run([first[:2], second[:11]])
+    found = session.run([first[2:], second[11:]])
+    np.testing.assert_allclose(found, alone[[0, 2], 0], atol=1e-4 * alone.std())
