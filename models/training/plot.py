@@ -62,16 +62,16 @@ def chart(title: str, curves: dict[str, Points], left: int) -> list[str]:
         parts.append(f'<text x="{at}" y="{bottom + 16}" text-anchor="middle">{x:g}</text>')
     middle = left + LEFT + (WIDTH - LEFT - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">processor hours</text>')
+    rising = every[0][1] < every[-1][1]
     for index, (name, points) in enumerate(curves.items()):
         colour = COLOURS[index % len(COLOURS)]
         places = [place(*point) for point in points]
         line = " ".join(f"{x},{y}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [
-            f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in (place(*point) for point in points)
-        ]
-        x, y = place(*points[-1])
-        parts.append(f'<text x="{x - 4}" y="{y - 7}" text-anchor="end" fill="{colour}">{name}</text>')
+        parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in places]
+        # The names stand where the curves, which flatten, leave room.
+        at = HEIGHT - BOTTOM - 12 - 16 * (len(curves) - 1 - index) if rising else TOP + 18 + 16 * index
+        parts.append(f'<text x="{left + WIDTH - RIGHT - 8}" y="{at}" text-anchor="end" fill="{colour}">{name}</text>')
     return parts
 
 

@@ -194,6 +194,7 @@ def publish(state: Path, out: Path, data: Path) -> None:
     weights = rename(network.weights.named(content["average"]), options.model)
     tensors = {name: value.to(torch.float16).contiguous().clone() for name, value in weights.items()}
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # safetensors makes files for their owner alone
     _write_json(out / "config.json", model_config(options.model, options.sizes, vocabulary.separator))
     _write_json(out / "generation_config.json", generation_config(options.model, vocabulary))
     (write_marian_tokenizer if options.model == SEQ2SEQ else write_llama_tokenizer)(data, out)
