@@ -25,7 +25,7 @@ MODELS = {
     "gpt2": ("gpt2", {}),
     "gemma3_text": ("gemma3_text", {}),
 }
-# Root mean square, of the logits' spread: random weights have no redundancy, so int4 costs more than in a trained model.
+# Root mean square, of the logits' spread; random weights have no redundancy, so int4 costs more than in a trained one.
 LARGEST_DIFFERENCE = {"fp32": 1e-5, "int8": 0.1, "int4": 0.6}
 
 

