@@ -106,7 +106,7 @@ def unused_character(texts: Iterable[str]) -> str:
 
 
 def _fault(error: Exception) -> str:
-    from edgekit.runtime.template_sandbox import LimitError
+    from edgekit.runtime.template_limits import LimitError
 
     return _one_line(error) if isinstance(error, LimitError) else f"fails ({_one_line(error)})"
 
