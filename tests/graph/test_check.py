@@ -9,7 +9,7 @@ from edgekit.errors import EdgekitError
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
-from edgekit.graph import decoder, seq2seq
+from edgekit.graph import beam_decoder, decoder, seq2seq
 from edgekit.graph.check import check_graphs
 from edgekit.graph.emitter import Emitter
 from edgekit.graph.seq2seq import write_graphs
@@ -65,7 +65,12 @@ def test_right_graphs_pass_with_room_to_spare(model, precision, tmp_path):
 
 def test_nothing_is_left_behind(model, precision, tmp_path):
     build_and_check(tmp_path, model, precision)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.onnx", "encoder.onnx", WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "beam_decoder.onnx",
+        "decoder.onnx",
+        "encoder.onnx",
+        WEIGHTS_FILE,
+    ]
 
 
 WRONG_CONFIGURATIONS = {
@@ -188,7 +193,7 @@ def forgetting_the_residual(monkeypatch):
 
 
 def carrying_no_state(monkeypatch):
-    for name in ("_ssru", "_self_attention"):
+    for name in ("ssru", "_self_attention"):
         cell = getattr(decoder, name)
 
         def stateless(emit, config, x, layer, *lengths, cell=cell):
@@ -227,6 +232,78 @@ def test_a_fault_of_the_decoder_that_shows_no_logits_is_refused(model, precision
             return build(*arguments, output_logits=output_logits)
 
     monkeypatch.setattr(seq2seq, "build_decoder", worst_unless_checked)
+    with pytest.raises(EdgekitError, match=REFUSED):
+        build_and_check(tmp_path, model, precision)
+
+
+def beams_without_state(monkeypatch):
+    for name in ("ssru", "_self_attention"):
+        cell = getattr(beam_decoder, name)
+
+        def stateless(emit, config, x, layer, rest, cell=cell):
+            x, presents = cell(emit, config, x, layer, rest)
+            return x, {key: (emit.op("Sub", v, v), *rest) for key, (v, *rest) in presents.items()}
+
+        monkeypatch.setattr(beam_decoder, name, stateless)
+
+
+def beams_of_the_least_likely(monkeypatch):
+    ops = Emitter.ops
+    monkeypatch.setattr(
+        Emitter,
+        "ops",
+        lambda self, op_type, *inputs, **rest: ops(
+            self, op_type, *inputs, **rest, **({"largest": 0} if op_type == "TopK" else {})
+        ),
+    )
+
+
+def beams_without_normaliser(monkeypatch):
+    op = Emitter.op
+    monkeypatch.setattr(
+        Emitter,
+        "op",
+        lambda self, op_type, *inputs, **rest: (
+            op(self, "Identity", *inputs) if op_type == "LogSoftmax" else op(self, op_type, *inputs, **rest)
+        ),
+    )
+
+
+def beams_that_ignore_ancestors(monkeypatch):
+    """Each beam finds its own place's past; a recurrent state has no ancestors, but a direction."""
+    cell, ssru = beam_decoder._self_attention, beam_decoder.ssru
+
+    def own_past(emit, config, x, layer, cache):
+        *lengths, ancestors = cache
+        return cell(emit, config, x, layer, (*lengths, emit.op("Sub", ancestors, ancestors)))
+
+    def turned(emit, config, x, layer, rows):
+        x, presents = ssru(emit, config, x, layer, rows)
+        turned = {key: (emit.op("Neg", value), *rest) for key, (value, *rest) in presents.items()}
+        return x, turned
+
+    monkeypatch.setattr(beam_decoder, "_self_attention", own_past)
+    monkeypatch.setattr(beam_decoder, "ssru", turned)
+
+
+BEAM_FAULTS = {
+    "state not carried over": beams_without_state,
+    "the least likely continuations": beams_of_the_least_likely,
+    "logits in place of log-probabilities": beams_without_normaliser,
+    "another beam's past": beams_that_ignore_ancestors,
+}
+
+
+@pytest.mark.parametrize("fault", BEAM_FAULTS)
+def test_a_fault_of_beam_searchs_decoder_alone_is_refused(fault, model, precision, tmp_path, monkeypatch):
+    build = seq2seq.build_beam_decoder
+
+    def faulty(*arguments):
+        with monkeypatch.context() as patched:
+            BEAM_FAULTS[fault](patched)
+            return build(*arguments)
+
+    monkeypatch.setattr(seq2seq, "build_beam_decoder", faulty)
     with pytest.raises(EdgekitError, match=REFUSED):
         build_and_check(tmp_path, model, precision)
 
