@@ -4,7 +4,7 @@
 
 In: the published model, prepare.json, the run's last log, the folder of `models.training.evaluate` (scores and
 translations of both models) and a text about what the model is like, written by someone who has read its translations.
-Out: README.md in the model's folder, with figures from those files alone.
+Out: README.md in the model's folder, with figures from those files alone, and LICENSE.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from models.training.networks import DECODER_ONLY, SEQ2SEQ
 from models.training.prepare import ALTERED
 
 EXAMPLES = 30
+LICENCE = Path(__file__).with_name("weights-license.txt")
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def main() -> None:
     folder: Path = arguments.folder
     text = card(folder.name, folder, arguments.data, arguments.log, arguments.scores, notes)
     (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    licence = LICENCE.read_text(encoding="utf-8").replace("{name}", folder.name)
+    (folder / "LICENSE").write_text(licence, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

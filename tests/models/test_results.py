@@ -1,11 +1,12 @@
 """Scores, the plot and the cards, from tiny models and made-up logs."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from models.training.card import SOURCES, card
+from models.training.card import SOURCES, card, main
 from models.training.evaluate import BEAM, COPY, GREEDY, evaluate, read_testsets
 from models.training.plot import plot, ticks
 from models.training.prepare import ALTERED, DOMAINS
@@ -104,3 +105,16 @@ def test_the_card_holds_the_measured_figures_and_the_notes(scored, trained, work
     assert "In 1960, the collateral had been removed" in text
     counts = json.loads((work / "prepare.json").read_text())["domains"]
     assert f"| tatoeba | {counts['tatoeba']['pairs']} | 50 % | CC BY 2.0 FR |" in text
+
+
+def test_the_card_as_a_program_writes_the_licence_too(scored, trained, work, tmp_path, monkeypatch):
+    folder = tmp_path / "lm-en-de"
+    shutil.copytree(trained["lm-en-de"], folder)
+    log, notes = tmp_path / "log.csv", tmp_path / "notes.md"
+    log.write_text(LOG + "lm-en-de,1.25,4321,500000,0,3,1.612,3,40\n")
+    notes.write_text("Worse than its twin.\n")
+    options = ["--data", work, "--log", log, "--scores", scored[0], "--notes", notes]
+    monkeypatch.setattr("sys.argv", ["card", str(folder), *map(str, options)])
+    main()
+    assert "Worse than its twin." in (folder / "README.md").read_text(encoding="utf-8")
+    assert 'To attribute: "lm-en-de by the edgekit authors' in (folder / "LICENSE").read_text(encoding="utf-8")
