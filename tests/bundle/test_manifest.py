@@ -47,6 +47,25 @@ def test_manifest_survives_a_round_trip():
     assert read(VALUES).to_json() == GOOD.to_json()
 
 
+def test_a_beam_decoder_may_be_there_or_not():
+    """A bundle of before beam search is read, and one with it is."""
+    with_beams = edited("graphs/beam_decoder", VALUES["graphs"]["decoder"])
+    assert read(with_beams).graphs["beam_decoder"] == GOOD.graphs["decoder"]
+    assert "beam_decoder" not in read(VALUES).graphs
+    outside = VALUES["graphs"]["decoder"] | {"file": "other.onnx"}
+    message = "graphs.beam_decoder.file: expected a file that files lists, found 'other.onnx'"
+    with pytest.raises(BundleError, match=message):
+        read(edited("graphs/beam_decoder", outside))
+
+
+def test_an_eos_is_forced_only_where_a_manifest_says_so():
+    assert not read(VALUES).generation.forces_eos
+    assert read(edited("generation/forces_eos", True)).generation.forces_eos
+    values = copy.deepcopy(VALUES)
+    del values["generation"]["forces_eos"]
+    assert read(values) == GOOD
+
+
 def test_json_keys_are_the_frozen_ones_of_schema_version_1():
     top = "schema_version kind name precision architecture languages task source quantization graphs state generation"
     assert set(VALUES) == set(f"{top} tokenizer shortlist self_check measured created_by files chat".split())

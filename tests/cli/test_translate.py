@@ -146,3 +146,34 @@ def test_a_reader_that_stops_ends_it_quietly(embedded_int8):
     command = f"yes 'Good morning!' | head -2000 | {sys.executable} -m edgekit translate {embedded_int8} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("Guten Morgen!\n", "")
+
+
+def test_beams_translate_arguments_and_lines(embedded_int8):
+    text = "A man is riding a bicycle on a street near the river."
+    expected = load(embedded_int8).translate([text, "Yes."], beams=4)
+    assert expected != load(embedded_int8).translate([text, "Yes."])
+    done = edgekit("translate", embedded_int8, "--beams", "4", text, "Yes.")
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, expected, "")
+    assert edgekit("translate", embedded_int8, "--beams", "4", stdin=f"{text}\nYes.\n").stdout.splitlines() == expected
+
+
+def test_the_length_penalty_is_passed_on(embedded_int8):
+    text = "A man is riding a bicycle on a street near the river."
+    found = {
+        penalty: edgekit("translate", embedded_int8, "--beams", "4", "--length-penalty", penalty, text).stdout.strip()
+        for penalty in ("-2", "2")
+    }
+    assert len(found["-2"]) < len(found["2"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beams", "0"], "beams must be a whole number from 1, found 0"),
+        (["--beams", "65"], "beams must be a whole number from 1 to 64, found 65"),
+        (["--beams", "2", "--length-penalty", "nan"], "length_penalty must be a number from -10 to 10, found nan"),
+    ],
+)
+def test_beam_options_are_refused_in_one_line_before_any_text(embedded_int8, options, message):
+    assert_fails(edgekit("translate", embedded_int8, *options, "Yes."), 1, message)
+    assert_fails(edgekit("translate", embedded_int8, *options, stdin="Yes.\nNo.\n"), 1, message)
