@@ -67,6 +67,8 @@ class Sampler:
         Raises:
             BundleError: the logits are not numbers, as those of damaged weights.
         """
+        if not np.isfinite(logits.max()):
+            raise BundleError("the model's logits are not numbers: its weights are damaged; export the model again")
         sampling = self._sampling
         seen = np.flatnonzero(self._seen)
         if sampling.temperature:
@@ -149,14 +151,8 @@ def most_likely(scores: NDArray[np.float32], top_p: float) -> NDArray[np.bool_]:
 
 
 def draw(ids: NDArray[np.int64] | None, scores: NDArray[np.float32], random: np.random.Generator) -> int:
-    """Draws an id with the probabilities that a softmax of ``scores`` gives; see `process_logits`.
-
-    Raises:
-        BundleError: a score is not a number.
-    """
+    """Draws an id with the probabilities that a softmax of ``scores`` gives; see `process_logits`."""
     # In the order of the ids: rounding that differs in the last bit hardly ever changes what is drawn.
     shares = np.cumsum(np.exp(scores), dtype=np.float64)
-    if not np.isfinite(shares[-1]):
-        raise BundleError("the model's logits are not numbers: its weights are damaged; export the model again")
     place = min(int(np.searchsorted(shares, random.random() * shares[-1], side="right")), len(scores) - 1)
     return place if ids is None else int(ids[place])
