@@ -17,6 +17,7 @@ from edgekit.export.sources.checkpoint import Checkpoint
 from edgekit.export.sources.gguf_file import GgufFile, parse_gguf
 from edgekit.export.sources.gguf_tensors import FLOATS, read_gguf_tensor
 from edgekit.export.tokenizer.gguf_vocabulary import CONTROL, GgufVocabulary, read_gguf_vocabulary
+from edgekit.export.tokenizer.hub_tokenizer import MAX_TEMPLATE_BYTES
 from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.tensors import BlockQuantizedTensor, Tensor
 
@@ -54,7 +55,6 @@ def read_gguf(checkpoint: Checkpoint) -> CausalLMModel:
             f"found {len(vocabulary.tokens)}; the file is damaged"
         )
     ids = _special_ids(file, len(vocabulary.tokens))
-    template = file.metadata.get("tokenizer.chat_template")
     kinds = {tensor.kind for tensor in file.tensors.values()} - set(FLOATS)
     return CausalLMModel(
         config=config,
@@ -62,7 +62,7 @@ def read_gguf(checkpoint: Checkpoint) -> CausalLMModel:
         generation=_generation(file, config, vocabulary, ids),
         tokenizer_json=vocabulary.tokenizer_json,
         vocab_size=config.vocab_size,
-        chat_template=template if isinstance(template, str) and template else None,
+        chat_template=_chat_template(file),
         special_tokens={name: vocabulary.tokens[ids[key]] for name, key in SPECIAL_TOKENS.items() if key in ids},
         source_quantization=", ".join(sorted(kinds)) or None,
     )
@@ -107,6 +107,18 @@ def _map_weights(file: GgufFile, config: CausalLMConfig, architecture: str) -> M
     except SourceError as error:
         message = str(error)
         raise SourceError(message if message.startswith(f"{file.path}: ") else f"{file.path}: {message}") from None
+
+
+def _chat_template(file: GgufFile) -> str | None:
+    """The model's own template; of several, the one without a name."""
+    template = file.metadata.get("tokenizer.chat_template")
+    if template is not None and (not isinstance(template, str) or len(template) > MAX_TEMPLATE_BYTES):
+        found = f"one of {len(template)}" if isinstance(template, str) else "something else"
+        raise SourceError(
+            f"{file.path}: expected tokenizer.chat_template to be a text of at most {MAX_TEMPLATE_BYTES} characters, "
+            f"found {found}; the file is damaged"
+        )
+    return template or None
 
 
 def _special_ids(file: GgufFile, size: int) -> dict[str, int]:

@@ -247,6 +247,13 @@ def test_an_empty_template_is_none(path):
     assert read(save_gguf(path, make_model("llama"), tokenizer__chat_template="")).chat_template is None
 
 
+@pytest.mark.parametrize(("template", "found"), [(7, "something else"), ("a" * (1 << 20) + "a", "one of 1048577")])
+def test_a_template_that_is_none_is_refused(path, template, found):
+    save_gguf(path, make_model("llama"), tokenizer__chat_template=template)
+    with pytest.raises(SourceError, match=rf"a text of at most 1048576 characters, found {found}; the file is damaged"):
+        read(path)
+
+
 @pytest.fixture(scope="module")
 def good():
     return {}
@@ -261,10 +268,10 @@ def write_good(path, good):
 
 
 def test_damaged_files_give_one_line_or_a_model(path, good):
-    assert len(refusals(read_all, path, damaged_copies(write_good(path, good), 150))) > 150
+    assert len(refusals(read_all, path, damaged_copies(write_good(path, good), 100))) > 100
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.data())
 def test_no_change_of_bytes_brings_another_exception(path, good, changes):
     copy = bytearray(write_good(path, good))
