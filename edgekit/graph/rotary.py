@@ -19,6 +19,8 @@ from edgekit.graph.causal_lm_config import CausalLMConfig
 
 Array = np.ndarray
 
+_MAX_FACTOR = 1e6  # far above any; cosines and sines stay finite
+
 
 def rotary_tables(config: CausalLMConfig) -> dict[str, Array]:
     """The rotary weights of a model; none where it has learned positions.
@@ -45,7 +47,8 @@ def _tables(prefix: str, frequencies: Array, factor: float, length: int) -> dict
 def _frequencies(theta: float, head_dim: int) -> Array:
     """``theta ** (-2i / head_dim)``: float32 ``[head_dim / 2]``."""
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    return np.float32(1) / np.float32(theta) ** exponents
+    with np.errstate(all="ignore"):
+        return np.float32(1) / np.float32(theta) ** exponents
 
 
 def _scaled(config: CausalLMConfig) -> tuple[Array, float]:
@@ -65,7 +68,17 @@ def _scaled(config: CausalLMConfig) -> tuple[Array, float]:
             f"unsupported {config.model_type} configuration: rope_scaling of type {kind} needs {', '.join(missing)} "
             "above 0"
         )
-    return scale(frequencies, scaling, config)
+    try:
+        with np.errstate(all="ignore"):
+            scaled, factor = scale(frequencies, scaling, config)
+    except (ArithmeticError, TypeError, ValueError):  # other numbers that are none, negative or in the wrong order
+        scaled, factor = np.array([math.nan]), math.nan
+    if not (np.isfinite(scaled).all() and abs(factor) < _MAX_FACTOR):
+        raise UnsupportedError(
+            f"unsupported {config.model_type} configuration: rope_theta={config.rope_theta!r} with "
+            f"rope_scaling={dict(scaling)!r:.200} gives no wavelengths"
+        )
+    return scaled, factor
 
 
 def _unscaled(frequencies: Array, scaling: Mapping[str, Any], config: CausalLMConfig) -> tuple[Array, float]:

@@ -1,6 +1,8 @@
 """Decoder-only repositories to models: logits as transformers', token ids, tokenizers, and what is refused."""
 
 import json
+import math
+import random
 
 import numpy as np
 import pytest
@@ -440,3 +442,35 @@ def test_shards_that_do_not_fit_their_index_are_refused(llama, tmp_path):
     (directory / "copy.safetensors").write_bytes((directory / files[0]).read_bytes())
     with pytest.raises(SourceError, match=rf"is in two of its files, .*{files[0]}"):
         read(directory)
+
+
+ODD_VALUES = [None, True, -1, 0, 2**40, 1e300, math.inf, math.nan, "x", [], [[1]], {}, {"a": 1}, 0.5]
+ODD_KEYS = [
+    "rope_scaling",
+    "rope_parameters",
+    "layer_types",
+    "sliding_window",
+    "head_dim",
+    "chat_template",
+    "eos_token",
+]
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "gemma3_text"])
+def test_odd_values_give_a_model_or_one_line(model_type, tmp_path):
+    directory = save_checkpoint(tmp_path, make_model(model_type))
+    chosen = random.Random(0)
+    messages = []
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        path = directory / name
+        whole = path.read_text(encoding="utf-8")
+        for _ in range(80):
+            path.write_text(whole, encoding="utf-8")
+            change(path, **{chosen.choice([*json.loads(whole), *ODD_KEYS]): chosen.choice(ODD_VALUES)})
+            try:
+                read(directory)
+            except (SourceError, UnsupportedError) as error:
+                messages.append(str(error))
+        path.write_text(whole, encoding="utf-8")
+    assert len(messages) > 40
+    assert not any("\n" in message or len(message) > 1500 for message in messages)

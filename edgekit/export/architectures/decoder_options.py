@@ -107,10 +107,10 @@ def read_sizes(options: Options, names: Mapping[str, str], defaults: Mapping[str
 
 
 def read_number(options: Options, name: str, default: float) -> float:
-    """A number above 0; raises `SourceError` for anything else."""
+    """A number above 0 that float32 can hold; raises `SourceError` for anything else."""
     value = options.get(name)
     value = default if value is None else value
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
+    if type(value) not in (int, float) or not 1e-30 < value < 1e30:
         raise SourceError(f"config.json: expected a number above 0 for {name}, found {value!r:.120}")
     return float(value)
 

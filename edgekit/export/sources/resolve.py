@@ -175,8 +175,9 @@ def _local_path(model: str) -> Path | None:
     if model.endswith(GGUF_SUFFIX) and os.path.isfile(path):
         return path
     if looks_like_path or os.path.isfile(path) or model.endswith(GGUF_SUFFIX):
+        found = "is neither a directory nor a .gguf file" if os.path.lexists(path) else "does not exist"
         raise ModelNotFoundError(
-            f"{model} is neither a directory nor a .gguf file; give the directory that holds the checkpoint's files"
+            f"{model} {found}; give the directory that holds the checkpoint's files, or a GGUF file"
         )
     return None
 

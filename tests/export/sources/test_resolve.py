@@ -190,10 +190,13 @@ def test_languages_that_local_files_do_not_state_are_the_recipes(here, bergamot_
         ("a/b/c", "no model is named 'a/b/c'"),
         ("org/na me", "no model is named 'org/na me'"),
         ("x\0y", r"'x\\x00y' holds a NUL"),
-        ("./nowhere", r"\./nowhere is neither a directory nor a \.gguf file; give the directory that holds the"),
-        ("/nowhere/at/all", "/nowhere/at/all is neither a directory"),
-        ("nowhere/tiny.gguf", r"nowhere/tiny\.gguf is neither a directory nor a \.gguf file"),
-        ("~nobody-here/x", "~nobody-here/x is neither a directory"),
+        (
+            "./nowhere",
+            r"\./nowhere does not exist; give the directory that holds the checkpoint's files, or a GGUF file",
+        ),
+        ("/nowhere/at/all", "/nowhere/at/all does not exist"),
+        ("nowhere/tiny.gguf", r"nowhere/tiny\.gguf does not exist"),
+        ("~nobody-here/x", "~nobody-here/x does not exist"),
     ],
 )
 def test_what_names_nothing_is_an_error_of_one_line(model, message):
