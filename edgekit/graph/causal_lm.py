@@ -230,12 +230,10 @@ def _end_block(
         if bias is not None:
             product, bias = emit.op("Add", product, bias), None
         product = _norm(emit, config, product, f"{layer.rpartition('.')[0]}.post_norm")
-    op_type, norm = "SkipSimplifiedLayerNormalization", [emit.weight(f"{following}.weight")]
-    if config.norm == "layer":
-        op_type, norm = "SkipLayerNormalization", [*norm, emit.weight(f"{following}.bias")]
-    inputs = (product, residual, *norm, bias)
-    normed, _, _, total = emit.ops(op_type, *inputs, outputs=4, domain=MICROSOFT, epsilon=config.norm_epsilon)
-    return normed, total
+    if bias is not None:
+        product = emit.op("Add", product, bias)
+    total = emit.op("Add", product, residual)
+    return _norm(emit, config, total, following), total
 
 
 def _norm(emit: Emitter, config: CausalLMConfig, x: ir.Value, name: str) -> ir.Value:
