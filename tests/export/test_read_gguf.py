@@ -5,11 +5,14 @@ from dataclasses import replace
 import gguf
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+import edgekit
 from edgekit.errors import EdgekitError, SourceError, UnsupportedError
+from edgekit.export import export
 from edgekit.export.read_causal_lm import read_causal_lm
 from edgekit.export.read_gguf import read_gguf
 from edgekit.export.sources.checkpoint import Checkpoint
@@ -294,3 +297,16 @@ def test_gemma_of_27b_scales_its_queries_by_the_width_of_a_head_of_d_model(path,
     monkeypatch.setattr("edgekit.export.gguf_config.GEMMA3_27B_LAYERS", 2)
     config = read(save_gguf(path, make_model("gemma3_text", **GEMMA3))).config
     assert config == replace(config, attention_scale=(64 / 4) ** -0.5)
+
+
+def test_a_file_is_exported_and_runs_as_transformers_does(path, tmp_path):
+    model = make_model("llama", tie_word_embeddings=True)
+    bundle = export(str(save_gguf(path, model)), "fp32", tmp_path / "bundle")
+    ids = np.random.default_rng(0).integers(0, 256, 20).tolist()
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).logits[0].numpy()
+    with edgekit.load(bundle) as generator:
+        assert np.abs(generator.logits(ids) - expected).max() <= 1e-4 * np.abs(expected).max()
+        new = generator.generate_ids([ids], max_new_tokens=8)[0]
+    follows = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=8, pad_token_id=0)[0, 20:].tolist()
+    assert new == [index for index in follows if index != 259]
