@@ -1,4 +1,7 @@
-"""Checkpoint to bundle. Reading order: `pipeline`, `read_marian`, `read_bergamot`, `architectures`, `sources`.
+"""Checkpoint to bundle.
+
+Reading order: `pipeline`, then a reader (`read_marian`, `read_bergamot`, `read_causal_lm`, `read_gguf`) with what it
+gives (`model`), `architectures`, `sources`, `tokenizer`.
 
 Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced. `pipeline` is
 imported at the first use of its names, since listing models needs `sources` and not the graph builder.

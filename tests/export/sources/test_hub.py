@@ -49,8 +49,9 @@ else:
 def publish(server):
     """Serves a repository as the hub does."""
 
-    def serve(files=FILES, sha=SHA):
-        siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
+    def serve(files=FILES, sha=SHA, sizes=None):
+        stated = {name: len(content) for name, content in files.items()} | (sizes or {})
+        siblings = [{"rfilename": name, "size": size} for name, size in stated.items()]
         info = json.dumps({"_id": "1", "id": "org/opus-mt-en-de", "modelId": "org/opus-mt-en-de", "sha": sha,
                            "private": False, "disabled": False, "gated": False, "downloads": 0, "likes": 0,
                            "tags": [], "siblings": siblings}).encode()  # fmt: skip
@@ -167,6 +168,14 @@ def test_a_repository_of_several_gguf_files_is_fetched_by_hand(publish, fetch, s
     found = fetch()
     assert found["error"] == "SourceError"
     assert "has several GGUF files (tiny.Q4_0.gguf, tiny.Q8_0.gguf); download one and give its path" in found["message"]
+    assert fetched_names(server) == set()
+
+
+def test_a_repository_too_large_for_its_purpose_is_refused(publish, fetch, server):
+    publish(CAUSAL_LM, sizes={SHARDS[0]: 40 * 2**30, "model.Q4_0.gguf": 2**50})
+    found = fetch()
+    assert found["error"] == "SourceError"
+    assert "bytes of model files, more than the 34,359,738,368 expected" in found["message"]
     assert fetched_names(server) == set()
 
 

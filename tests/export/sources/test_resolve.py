@@ -8,7 +8,7 @@ from edgekit.errors import ModelNotFoundError, SourceError
 from edgekit.export.sources import firefox_registry, hub, pypi_wheel, resolve
 from edgekit.export.sources.checkpoint import UnavailableSourceError
 from edgekit.export.sources.resolve import offline_availability, resolve_checkpoint
-from edgekit.recipes import embedded_dir, find_recipe
+from edgekit.recipes import Recipe, RecipeSource, embedded_dir, find_recipe
 
 UNREACHABLE = "the Hugging Face hub can't be reached (HF_HUB_OFFLINE is set)"
 
@@ -244,6 +244,23 @@ def test_local_files_that_translate_are_refused_for_a_model_that_does_not(here):
     with pytest.raises(SourceError, match=r"smollm2-135m is no translation model, found en-de in translator; `edgekit"):
         resolve_checkpoint("smollm2-135m", "translator")
     assert resolve_checkpoint("./translator").languages == {"source": "en", "target": "de"}
+
+
+def test_an_embedded_decoder_only_model_is_a_source_like_any_other(here, monkeypatch, notes):
+    directory = here / "packaged" / "lm-xx-yy"
+    directory.mkdir(parents=True)
+    files = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": "w"}
+    for name, text in {**files, "tokenizer_config.json": '{"source_lang": "xx", "target_lang": "yy"}'}.items():
+        (directory / name).write_text(text)
+    source = RecipeSource("embedded", "lm-xx-yy", "CC-BY-SA-4.0", "", 1)
+    recipe = Recipe("lm-xx-yy", "An LM", "text-generation", "llama", False, "xx", "yy", (), (source,))
+    monkeypatch.setattr(resolve, "find_recipe", lambda name: recipe)
+    monkeypatch.setattr(resolve, "embedded_dir", lambda name: directory.parent / name)
+    checkpoint = resolve_checkpoint("lm-xx-yy", notify=notes.append)
+    assert (checkpoint.name, checkpoint.kind, checkpoint.task) == ("lm-xx-yy", "causal-lm", "text-generation")
+    assert checkpoint.languages == {"source": "xx", "target": "yy"}
+    assert (checkpoint.source["type"], checkpoint.license) == ("embedded", "CC-BY-SA-4.0")
+    assert notes == []
 
 
 def test_what_works_without_a_network_is_known_before_trying(here, monkeypatch):
