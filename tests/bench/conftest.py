@@ -1,4 +1,4 @@
-"""Stand-in bundles: a behaviour file a variant, run by `stand_in_worker.py` in a real process."""
+"""Stand-in bundles, a behaviour file a variant, run by `stand_in_worker.py` in a real process; tiny language models."""
 
 import json
 
@@ -7,6 +7,13 @@ import pytest
 from edgekit.bench.environment import Environment
 from edgekit.bench.variants import Variant
 from edgekit.quality.parallel_text import TestSet
+from edgekit.quality.plain_text import EvaluationText
+from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.weights import quantize_weights
+from tests.graph.causal_lm_checkpoints import make_llama
+from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
+
+VOCABULARY = 320
 
 
 @pytest.fixture
@@ -45,3 +52,36 @@ def quiet_machine():
         load_average_1m=0.1,
         background_cores_before=0.0,
     )
+
+
+@pytest.fixture(scope="session")
+def llama_case():
+    """A random llama of 320 tokens and a context of 160."""
+    return sized(make_llama(vocab_size=VOCABULARY, max_position_embeddings=160), VOCABULARY)
+
+
+@pytest.fixture(scope="session")
+def text_bundles(tmp_path_factory, llama_case):
+    """It as bundles in fp32, int8 and int4."""
+    directory = tmp_path_factory.mktemp("texts")
+    bundles = []
+    for precision in ("fp32", "int8", "int4"):
+        weights = None
+        if precision != "fp32":
+            weights = quantize_weights(llama_case.weights, scheme_for("causal-lm", precision))
+        bundle = directory / f"tiny-{precision}"
+        bundles.append(write_text_bundle(bundle, llama_case, byte_level(), precision=precision, weights=weights))
+    return bundles
+
+
+@pytest.fixture(scope="session")
+def bos_bundle(tmp_path_factory, llama_case):
+    """It as a model whose texts begin with token 1."""
+    directory = tmp_path_factory.mktemp("texts") / "tiny-bos"
+    return write_text_bundle(directory, llama_case, byte_level(), bos_token_id=1, adds_bos=True)
+
+
+@pytest.fixture(scope="session")
+def prose():
+    """A text of some 300 tokens of these models."""
+    return EvaluationText("prose", "\n".join(TEXTS), "cd" * 32, "CC0 1.0")

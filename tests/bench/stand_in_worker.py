@@ -2,7 +2,9 @@
 
 The behaviour's keys: ``on`` (what to do at "loading" or at a request: exit, kill, hang, garbage, error, short),
 ``loads`` (load times, one a start), ``latency_ms`` (one a text), ``seconds`` (one a batched request), ``peak`` (bytes),
-``reply`` ("source", or a mapping of texts; others are upper-cased), ``log`` (a file that gets a line a request).
+``reply`` ("source", or a mapping of texts; others are upper-cased), ``first_seconds`` and ``following_seconds`` (by a
+prompt's length, a list with one figure a request), ``log`` (a file that gets a line a request, with how many texts or
+ids it has, and the first id).
 """
 
 import json
@@ -19,6 +21,7 @@ starts = path.with_suffix(".starts")
 started = len(starts.read_text()) if starts.exists() else 0
 starts.write_text("." * (started + 1))
 rounds = 0
+generated = {}
 
 
 def misbehave(moment):
@@ -51,7 +54,9 @@ for line in sys.stdin:
     misbehave(request["do"])
     if log:
         with log.open("a") as file:
-            file.write(f"{path.stem} {request['do']} {len(request.get('texts', ()))}\n")
+            ids = request.get("ids", ())
+            first = f" {ids[0]}" if ids else ""
+            file.write(f"{path.stem} {request['do']} {len(request.get('texts', ids))}{first}\n")
     answer = {}
     if request["do"] == "translate_each":
         latency_ms = behaviour.get("latency_ms", [5.0])
@@ -63,6 +68,14 @@ for line in sys.stdin:
         seconds = behaviour.get("seconds", [1.0])
         answer["seconds"] = seconds[rounds % len(seconds)]
         rounds += 1
+    elif request["do"] == "encode":
+        answer["ids"] = list(range(1000))
+    elif request["do"] == "generate":
+        length = str(len(request["ids"])) + ("" if request["new_tokens"] == 1 else "+")
+        generated[length] = generated.get(length, -1) + 1
+        for name in ("first_seconds", "following_seconds"):
+            figures = behaviour.get(name, {}).get(length, [1.0])
+            answer[name] = figures[generated[length] % len(figures)]
     elif request["do"] == "peak_memory":
         answer["peak_rss_bytes"] = behaviour.get("peak", 50_000_000)
     print(json.dumps(answer), flush=True)
