@@ -176,7 +176,7 @@ class _Batch:
         depend on what was asked before.
         """
         ids, prefixes = self.rows[slot].prompt, self._search.prefixes
-        count = min(len(ids), prefixes.limit_bytes // bytes_per_token(self._search.states))
+        count = min(len(ids), prefixes.most_tokens(bytes_per_token(self._search.states)))
         if count > known:
             prefixes.add(ids[:count], self._state.read(slot, count))
 

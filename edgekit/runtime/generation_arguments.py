@@ -39,7 +39,7 @@ def sampling(
         top_p=None if top_p is None else _number("top_p", top_p, "above 0, up to 1", lambda value: 0 < value <= 1),
         min_p=None if min_p is None else _number("min_p", min_p, "from 0 to 1", lambda value: 0 <= value <= 1),
         repetition_penalty=_number("repetition_penalty", repetition_penalty, "above 0", lambda value: value > 0),
-        seed=None if seed is None else _seed(seed),
+        seed=None if seed is None else integer("seed", seed, 0, MAX_SEED),
     )
 
 
@@ -50,14 +50,30 @@ def _number(name: str, value: Any, expected: str, is_in_range: Any) -> float:
     return number
 
 
-def _seed(value: Any) -> int:
+def integer(name: str, value: Any, lowest: int, highest: int) -> int:
+    """``value`` as an int of a range; ``True`` is no number, a numpy integer is one.
+
+    Raises:
+        InputError: it is something else; the message calls it ``name``.
+    """
     try:
-        seed = -1 if isinstance(value, bool) else operator.index(value)
+        number = lowest - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        seed = -1
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed must be a whole number from 0 to {MAX_SEED}, found {value!r}")
-    return seed
+        number = lowest - 1
+    if not lowest <= number <= highest:
+        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, found {value!r}")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value``, which is True or False.
+
+    Raises:
+        InputError: it is something else; the message calls it ``name``.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, found {value!r}")
+    return value
 
 
 def stop_strings(given: Any) -> tuple[str, ...]:

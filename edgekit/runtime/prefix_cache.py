@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from edgekit.runtime.state_buffers import Entries
 
+ID_BYTES = 8
+
 
 @dataclass(frozen=True)
 class _Prefix:
@@ -46,6 +48,10 @@ class PrefixCache:
         """What is held now."""
         with self._lock:
             return sum(prefix.size_bytes for prefix in self._prefixes)
+
+    def most_tokens(self, bytes_per_token: int) -> int:
+        """How many tokens of a text fit in when one takes so much."""
+        return self.limit_bytes // (bytes_per_token + ID_BYTES)
 
     def longest(self, ids: Sequence[int]) -> tuple[int, Entries]:
         """How many of the first ``ids`` are known, and the entries that begin with them; ``(0, ())`` for none."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle.manifest import StateTensor
+from edgekit.errors import InputError
 
 Entries = tuple[NDArray[np.float32], ...]
 
@@ -27,21 +28,33 @@ class StateBuffers:
     """
 
     def __init__(self, states: Sequence[StateTensor], slots: int, capacity: int) -> None:
-        """``states`` are appended, with the batch as their first axis; see `edgekit.runtime.ports`."""
+        """Makes the buffers.
+
+        Args:
+            states: appended ones, with the batch as their first axis; see `edgekit.runtime.ports`.
+            slots: how many texts.
+            capacity: tokens of each.
+
+        Raises:
+            InputError: there is no memory for so much.
+        """
         self.slots, self.capacity = slots, capacity
         self._states = states
-        # Not zeroed: the graph reads no entry that it has not written, and untouched pages take no memory.
-        self._arrays = [np.empty(self._shape(state), np.float32) for state in states]
+        self._arrays = [self._empty(state) for state in states]
 
     def bound(self, slots: range) -> list[NDArray[np.float32]]:
         """The memory of these slots, an array a state, in the manifest's order."""
         return [array[slots.start : slots.stop] for array in self._arrays]
 
     def grow(self, capacity: int, used: int) -> None:
-        """Makes room for ``capacity`` tokens; the first ``used`` of each slot stay. One state at a time is copied."""
+        """Makes room for ``capacity`` tokens; the first ``used`` of each slot stay. One state at a time is copied.
+
+        Raises:
+            InputError: there is no memory for so much.
+        """
         self.capacity = capacity
         for index, state in enumerate(self._states):
-            array = np.empty(self._shape(state), np.float32)
+            array = self._empty(state)
             kept = _first(state, used)
             array[kept] = self._arrays[index][kept]
             self._arrays[index] = array
@@ -64,11 +77,18 @@ class StateBuffers:
             kept = _first(state, used)[1:]
             array[slot][kept] = entry[kept]
 
-    def _shape(self, state: StateTensor) -> list[int]:
-        return [
+    def _empty(self, state: StateTensor) -> NDArray[np.float32]:
+        """Not zeroed: the graph reads no entry that it has not written, and untouched pages take no memory."""
+        shape = [
             self.slots if axis == state.batch_axis else self.capacity if axis == state.growth_axis else int(size)
             for axis, size in enumerate(state.shape)
         ]
+        try:
+            return np.empty(shape, np.float32)
+        except (MemoryError, ValueError):  # numpy has the latter where a size is beyond any address
+            raise InputError(
+                f"no memory for {self.slots} texts of {self.capacity} tokens: ask for fewer tokens at once"
+            ) from None
 
 
 def bytes_per_token(states: Sequence[StateTensor]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,7 @@ class TextGenerator:
                 f"{bundle.path}: a {manifest.kind} bundle can't generate text; export a decoder-only model, or use "
                 "Translator"
             )
-        if prefix_cache_bytes != 0:
-            prefix_cache_bytes = whole_number("prefix_cache_bytes", prefix_cache_bytes)
+        prefix_cache_bytes = arguments.integer("prefix_cache_bytes", prefix_cache_bytes, 0, sys.maxsize)
         self.manifest: Manifest = manifest
         self.context_length = manifest.generation.context_length
         self._generation = generation = manifest.generation
@@ -267,9 +267,7 @@ class TextGenerator:
         """
         ids = arguments.id_row(token_ids, self.tokenizer.vocab_size, "token_ids")
         self._check_length(len(ids), "token_ids")
-        if not 0 <= first < len(ids):
-            raise InputError(f"first must be from 0 to {len(ids) - 1}, one of the {len(ids)} ids, found {first!r}")
-        return calculate_logits(self._running(), ids, first)
+        return calculate_logits(self._running(), ids, arguments.integer("first", first, 0, len(ids) - 1))
 
     def encode(self, text: str) -> list[int]:
         """The ids that `generate` feeds the model: BOS first where the model begins with one, control tokens as text.
@@ -357,5 +355,5 @@ class _Options:
             whole_number("max_new_tokens", max_new_tokens),
             arguments.sampling(**sampling),
             arguments.stop_strings(stop),
-            bool(ignore_eos),
+            arguments.flag("ignore_eos", ignore_eos),
         )
