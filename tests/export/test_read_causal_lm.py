@@ -354,9 +354,9 @@ def test_tensors_that_are_missing_misshapen_and_left_over_are_in_one_message(rep
     with pytest.raises(SourceError) as error:
         read(repository)
     for problem in (
-        "norm.weight is [31], expected [64]",
-        "layers.1.mlp.up_proj.weight is missing",
-        "layers.0.self_attn.q_proj.bias is not a tensor of llama",
+        "model.norm.weight is [31], expected [64]",
+        "model.layers.1.mlp.up_proj.weight is missing",
+        "model.layers.0.self_attn.q_proj.bias is not a tensor of llama",
         "layers.0.self_attn.o_proj.weight holds values that are not finite numbers",
         "layers.0.input_layernorm.weight holds values that are not finite numbers",
     ):

@@ -74,7 +74,7 @@ def map_decoder_weights(
     Raises:
         SourceError: Tensors are missing, left over, misshapen or not finite; at most six are listed.
     """
-    reader = _Reader(config, names, _without_prefix(tensors, names.prefix), biases)
+    reader = _Reader(config, names, tensors, biases)
     reader.check()
     return _Weights(reader.weights)
 
@@ -105,9 +105,11 @@ class _Reader:
         self, config: CausalLMConfig, names: DecoderNames, tensors: Mapping[str, Tensor], biases: Collection[str] | None
     ) -> None:
         self.weights: dict[str, Callable[[], Tensor]] = {}
-        self._config, self._names, self._tensors, self._biases = config, names, tensors, biases
+        self._config, self._names, self._biases = config, names, biases
+        self._prefix = names.prefix if any(name.startswith(names.prefix) for name in tensors) else ""
+        self._tensors = _without_prefix(tensors, self._prefix)
         self._problems: list[str] = []
-        self._left = {name for name in tensors if not re.fullmatch(names.ignored, name)}
+        self._left = {name for name in self._tensors if not re.fullmatch(names.ignored, name)}
         self._read_tables()
         self._read_norm("final_norm", names.final_norm, config.d_model, "final_norm")
         shapes = _part_shapes(config)
@@ -119,7 +121,8 @@ class _Reader:
     def check(self) -> None:
         """Raises `SourceError` when anything is wrong."""
         model_type = self._config.model_type
-        problems = self._problems + [f"{name} is not a tensor of {model_type}" for name in sorted(self._left)]
+        left = [f"{self._shown(name)} is not a tensor of {model_type}" for name in sorted(self._left)]
+        problems = self._problems + left
         if problems:
             listed = "; ".join(problems[:_SHOWN])
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -171,11 +174,15 @@ class _Reader:
         self._left.discard(name)
         tensor = self._tensors.get(name)
         if tensor is None:
-            self._problems.append(f"{name} is missing")
+            self._problems.append(f"{self._shown(name)} is missing")
         elif tensor.shape != shape:
-            self._problems.append(f"{name} is {list(tensor.shape)}, expected {list(shape)}")
+            self._problems.append(f"{self._shown(name)} is {list(tensor.shape)}, expected {list(shape)}")
         elif isinstance(tensor, np.ndarray) and not (tensor.dtype.kind == "f" and np.isfinite(tensor).all()):
-            self._problems.append(f"{name} holds values that are not finite numbers")
+            self._problems.append(f"{self._shown(name)} holds values that are not finite numbers")
+
+    def _shown(self, name: str) -> str:
+        """The checkpoint's own name, prefix and all; the output layer's never has it."""
+        return name if name.startswith(self._names.output) else self._prefix + name
 
     def _plain(self, name: str) -> Tensor:
         tensor = self._tensors[name]
@@ -215,7 +222,7 @@ def _part_shapes(config: CausalLMConfig) -> dict[str, list[tuple[int, ...]]]:
 
 def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
     """The same tensors under names without a prefix that some checkpoints have and others do not."""
-    if not prefix or not any(name.startswith(prefix) for name in tensors):
+    if not prefix:
         return tensors
     return _Weights({name.removeprefix(prefix): partial(tensors.__getitem__, name) for name in tensors})
 
