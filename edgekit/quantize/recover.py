@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.tensors import BlockQuantizedTensor, pack_values
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
+from edgekit.quantize.offsets import settle_offsets
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def _find_q4_1(rows: Floats, axis: int) -> BlockQuantizedTensor:
     steps = np.where(scales > 0, scales, 1)[..., None]
     values = pack_values(np.clip(np.rint((blocks - low[..., None]) / steps), 0, LEVELS).astype(np.uint8), 4)
     # Without zero points q counts from 8.
-    return BlockQuantizedTensor(values, scales, rows.shape[1], 4, axis, offsets=low + 8 * scales)
+    return settle_offsets(BlockQuantizedTensor(values, scales, rows.shape[1], 4, axis, offsets=low + 8 * scales))
 
 
 def _find_q4_0(rows: Floats, axis: int) -> BlockQuantizedTensor:

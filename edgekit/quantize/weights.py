@@ -1,9 +1,10 @@
 """A model's weights as a `Scheme` wants them: every matrix that a product or an embedding lookup uses, one by one.
 
 Biases, normalisations and rotary tables stay float32: they are a thousandth of the weights and feed sums, not products.
-What a checkpoint quantised itself is left exactly as it is where it has the bits that the scheme asks for; matrices in
-blocks of other bits are dequantised and quantised anew, or stay float32. A float matrix that was 4-bit blocks once, as
-in an fp32 bundle of a quantised source, becomes the same 4-bit blocks again.
+What a checkpoint quantised itself keeps its integers and scales where it has the bits that the scheme asks for; only
+its offsets go into zero points as far as whole steps of them do (`edgekit.quantize.offsets`). Matrices in blocks of
+other bits are dequantised and quantised anew, or stay float32. A float matrix that was 4-bit blocks once, as in an fp32
+bundle of a quantised source, becomes the same 4-bit blocks again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 from edgekit.graph.weights_file import Weights, channel_axis
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.int8 import quantize_per_channel
+from edgekit.quantize.offsets import settle_offsets
 from edgekit.quantize.recover import recover_blocks
 from edgekit.quantize.scheme import SCHEMES, Format, Scheme
 
@@ -33,7 +35,7 @@ def _quantize(name: str, tensor: Tensor, wanted: Format) -> Tensor:
         return tensor
     if isinstance(tensor, BlockQuantizedTensor):
         if isinstance(wanted, BlockFormat) and wanted.bits == tensor.bits:
-            return tensor
+            return settle_offsets(tensor)
         tensor = tensor.dequantize()
     if wanted is None:
         return tensor

@@ -1,5 +1,7 @@
 """Which of a model's weights become what, and along which axis."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,12 @@ def test_each_weight_is_read_once():
     weights = Lazy(causal_weights())
     quantize_weights(weights, Scheme(BlockFormat(4, 32)))
     assert weights.reads == len(weights)
+
+
+def test_offsets_of_shipped_blocks_go_into_zero_points():
+    plain = quantize_blockwise(causal_weights()["layers.0.attention.qkv.weight"], BlockFormat(4, 32))
+    shipped = dataclasses.replace(plain, offsets=3.25 * plain.scales)
+    quantized = quantize_weights({"a": shipped}, Scheme(BlockFormat(4, 32)))["a"]
+    np.testing.assert_array_equal(quantized.values, shipped.values)
+    assert set(quantized.unpacked_zero_points().ravel()) == {5}
+    np.testing.assert_allclose(quantized.offsets, 0.25 * plain.scales, rtol=1e-5)
