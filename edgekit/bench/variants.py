@@ -9,10 +9,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.errors import InputError
 
 __all__ = ["Variant", "common_task", "group_variants"]
+
+KINDS = {"translation": "seq2seq", "text-generation": "causal-lm"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def common_task(bundles: Sequence[Path]) -> str:
         InputError: There is no bundle, or they do different things, which no figure compares.
         EdgekitError: A bundle cannot be opened.
     """
-    tasks = {open_bundle(path).manifest.task: path for path in reversed(bundles)}
+    tasks = {_task(open_bundle(path).manifest): path for path in reversed(bundles)}
     if not tasks:
         raise InputError("a benchmark needs at least one bundle or model, found none")
     if len(tasks) > 1:
@@ -75,6 +78,13 @@ def group_variants(bundles: Sequence[Path]) -> list[list[Variant]]:
         found.setdefault((variant.model, variant.source_language, variant.target_language, weights), []).append(variant)
     # A stable sort.
     return [sorted(variants, key=lambda variant: variant.precision != "fp32") for variants in found.values()]
+
+
+def _task(manifest: Manifest) -> str:
+    """The task, with the kind where that is another than the one that is measured for it."""
+    if KINDS.get(manifest.task, manifest.kind) == manifest.kind:
+        return manifest.task
+    return f"{manifest.task} by a {manifest.kind} model"
 
 
 def _read_variant(path: Path, bundle: Bundle) -> Variant:

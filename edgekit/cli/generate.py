@@ -179,7 +179,8 @@ def write_text(generator: TextGenerator, text: Iterator[str], verbose: bool, pie
         for piece in text:
             first = perf_counter() if first is None else first
             pieces.append(piece)
-            click.echo(show_controls(piece) if on_terminal else piece, nl=False)
+            # color: without it, click takes escape sequences out of what goes to a file.
+            click.echo(show_controls(piece) if on_terminal else piece, nl=False, color=True)
     finally:
         click.echo()
         if verbose and first is not None:

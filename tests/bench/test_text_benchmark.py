@@ -159,6 +159,11 @@ def test_what_cannot_be_measured_is_refused_before(tmp_path, text_bundles, mine)
         InputError, match=r"of one task, found text-generation \(.*tiny-fp32\) and translation \(.*trans"
     ):
         common_task([text_bundles[0], translator])
+    other = write_text_bundle(tmp_path / "other", sized(make_llama(vocab_size=320), 320, 64), byte_level())
+    manifest = json.loads((other / "bundle.json").read_text(encoding="utf-8"))
+    (other / "bundle.json").write_text(json.dumps(manifest | {"task": "translation"}), encoding="utf-8")
+    with pytest.raises(UnsupportedError, match="found one for translation by a causal-lm model"):
+        plan_text_benchmark([other], [], SETTINGS)
     with pytest.raises(InputError, match='no text "nowhere"'):
         plan_text_benchmark(text_bundles, ["nowhere"], SETTINGS)
     (tmp_path / "mine.txt").write_text("Another text.")

@@ -8,8 +8,9 @@ import pytest
 from edgekit.bundle.files import hash_file
 from edgekit.bundle.read import open_bundle
 from edgekit.cli.on_demand import bundle_for, bundles_for
-from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError, UnsupportedError
 from edgekit.recipes import embedded_dir
+from tests.export.causal_lm_directories import make_model, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +221,38 @@ def test_the_pair_of_a_name_that_is_no_recipe_is_found_and_half_a_pair_is_not_en
     put(tmp_path / "here" / "other-fp32", "fp32")
     with pytest.raises(AssertionError, match="a checkpoint was looked for"):
         bundles_for("other", ["fp32", "int8"])
+
+
+@pytest.fixture
+def text_checkpoint(tmp_path):
+    """A directory with a tiny decoder-only checkpoint."""
+    return save_checkpoint(tmp_path / "tiny-lm", make_model("gpt2"))
+
+
+def test_without_precisions_all_of_the_task_are_exported(cache, text_checkpoint, notes):
+    paths = bundles_for(str(text_checkpoint), None, notify=notes.append)
+    assert paths == [cache / f"tiny-lm-{precision}" for precision in ("fp32", "int8", "int4")]
+    assert [open_bundle(path).manifest.precision for path in paths] == ["fp32", "int8", "int4"]
+    assert bundles_for("tiny-lm", None) == paths
+
+
+def test_a_translator_has_two_precisions(cache, notes):
+    assert bundles_for("marian-en-de", None, "embedded", notes.append) == [
+        cache / "marian-en-de-fp32",
+        cache / "marian-en-de-int8",
+    ]
+
+
+def test_a_model_of_another_task_is_refused_before_anything_is_exported(cache, text_checkpoint, put):
+    refused = r"tiny-lm generates text and doesn't translate; `edgekit generate .*tiny-lm` runs it"
+    with pytest.raises(UnsupportedError, match=refused):
+        bundle_for(str(text_checkpoint), task="translation")
+    refused = "marian-en-de translates and doesn't generate text; `edgekit translate marian-en-de` runs it"
+    with pytest.raises(UnsupportedError, match=refused):
+        bundle_for("marian-en-de", task="text-generation")
+    assert not cache.exists()
+    bundle = put(cache / "mine-int8")
+    for name in ("mine", "mine-int8", str(bundle)):
+        with pytest.raises(UnsupportedError, match=r"mine\S* translates and doesn't generate text"):
+            bundle_for(name, task="text-generation")
+    assert bundle_for("mine", task="translation") == bundle
