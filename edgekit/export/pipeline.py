@@ -30,18 +30,15 @@ from edgekit.export.read_gguf import read_gguf
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.checkpoint import Checkpoint, Kind, Progress, no_progress
 from edgekit.export.sources.resolve import resolve_checkpoint
-from edgekit.graph.causal_lm import MODEL_FILE, write_causal_lm
-from edgekit.graph.causal_lm_check import check_causal_lm
+from edgekit.graph.causal_lm import write_causal_lm
+from edgekit.graph.causal_lm_check import SELF_CHECK_TOKENS, check_causal_lm, record_continuation
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.seq2seq import write_graphs
 from edgekit.graph.weights_file import Weights
 from edgekit.quantize.scheme import scheme_for
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
-from edgekit.runtime.causal_search import CausalSearch, Row
 from edgekit.runtime.hub_tokenizer import HubTokenizer
-from edgekit.runtime.prefix_cache import PrefixCache
-from edgekit.runtime.session import create_session
 from edgekit.runtime.tokenizer import Tokenizer
 
 READERS: Mapping[Kind, Callable[[Checkpoint], Seq2SeqModel | CausalLMModel]] = {
@@ -55,7 +52,6 @@ TOKENIZER_FILE = "tokenizer.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 # One short sentence that a bundle's self-check translates or goes on from: its ids are what counts.
 SELF_CHECK_TEXT = "The weather is fine today."
-SELF_CHECK_TOKENS = 16
 
 
 def export(
@@ -204,12 +200,3 @@ def _recipe_task(model: str) -> str | None:
         return find_recipe(model).task
     except ModelNotFoundError:
         return None
-
-
-def record_continuation(directory: Path, manifest: Manifest) -> Manifest:
-    """Goes on from the ids of ``manifest.self_check`` with the graph in ``directory`` and records what comes out."""
-    search = CausalSearch(manifest, create_session(directory / MODEL_FILE), PrefixCache(0))
-    row = Row(list(manifest.self_check.input_ids), SELF_CHECK_TOKENS)
-    for _ in search.run([row]):
-        pass
-    return dataclasses.replace(manifest, self_check=SelfCheck(manifest.self_check.input_ids, tuple(row.ids)))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.bundle.manifest import Manifest, SelfCheck
 from edgekit.errors import EdgekitError
 from edgekit.graph.causal_lm import MODEL_FILE, cache_tensors
 from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.causal_lm_reference import CausalLMReference
 from edgekit.graph.check import FLOAT_TOLERANCE, INT8_TOLERANCE, logits_difference
 from edgekit.graph.weights_file import Weights
+from edgekit.runtime.causal_search import CausalSearch, Row
+from edgekit.runtime.prefix_cache import PrefixCache
 from edgekit.runtime.session import create_session, run_graph
 
 PROMPT_LENGTH = 8
@@ -20,6 +24,8 @@ STEPS = 3
 # show in the logits if the graph looked at them.
 PADDING, ROOM = 2, 4
 UNFILLED = 1e4
+# With which the self-check in a bundle goes on.
+SELF_CHECK_TOKENS = 16
 
 
 def check_causal_lm(directory: Path, config: CausalLMConfig, weights: Weights, precision: str) -> float:
@@ -49,6 +55,15 @@ def check_causal_lm(directory: Path, config: CausalLMConfig, weights: Weights, p
             f"{allowed:.2g} is expected); nothing was written. Please report this with your CPU's name"
         )
     return difference
+
+
+def record_continuation(directory: Path, manifest: Manifest) -> Manifest:
+    """Goes on from the ids of ``manifest.self_check`` with the graph in ``directory`` and records what comes out."""
+    search = CausalSearch(manifest, create_session(directory / MODEL_FILE), PrefixCache(0))
+    row = Row(list(manifest.self_check.input_ids), SELF_CHECK_TOKENS)
+    for _ in search.run([row]):
+        pass
+    return dataclasses.replace(manifest, self_check=SelfCheck(manifest.self_check.input_ids, tuple(row.ids)))
 
 
 def _run(directory: Path, config: CausalLMConfig, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
