@@ -143,7 +143,8 @@ def _refuse_options(settings: dict[str, Any], names: tuple[str, ...], belongs_to
     """An option that would be ignored is refused: the figures would not be those that were asked for."""
     options = {"texts": "--text", "testsets": "--testset", "context": "--context", "stride": "--stride"}
     if given := [options[name] for name in names if settings[name]]:
-        raise InputError(f"{' and '.join(given)} belongs to {belongs_to}; these models {these}")
+        belong = "belong" if len(given) > 1 else "belongs"
+        raise InputError(f"{' and '.join(given)} {belong} to {belongs_to}; these models {these}")
 
 
 def check_writable(path: Path) -> None:

@@ -13,6 +13,10 @@ import pytest
 from edgekit.cli.bench import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.export import export
+from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.weights import quantize_weights
+from tests.graph.causal_lm_checkpoints import make_llama
+from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_markdown(bundles, mine):
     [
         (["--csv", "--markdown"], "--json -, --csv and --markdown all write to stdout: choose one"),
         (["--csv", "--json", "-"], "choose one"),
-        (["--precision", "int4"], "expected a comma-separated list of fp32, int8, found 'int4'"),
+        (["--precision", "int2"], "expected a comma-separated list of int8, int4, fp32, found 'int2'"),
         (["--threads", "0"], "0 is not in the range x>=1"),
         (["--rounds", "0"], "0 is not in the range x>=1"),
     ],
@@ -232,3 +236,45 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path):
         OutputError, match=r"report\.json: cannot be written: No such file or directory; nothing was kept"
     ):
         write_file(tmp_path / "absent" / "report.json", "{}")
+
+
+@pytest.fixture(scope="module")
+def text_bundles(tmp_path_factory):
+    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
+    directory = tmp_path_factory.mktemp("texts")
+    int8 = quantize_weights(case.weights, scheme_for("causal-lm", "int8"))
+    return [
+        write_text_bundle(directory / "tiny-fp32", case, byte_level()),
+        write_text_bundle(directory / "tiny-int8", case, byte_level(), precision="int8", weights=int8),
+    ]
+
+
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text("The children are playing in the garden.\n" * 9, encoding="utf-8")
+    return path
+
+
+def test_bundles_that_generate_text_are_measured_as_such(text_bundles, prose):
+    quick = ("--text", prose, "--limit", "4", "--rounds", "1", "--context", "64", "--stride", "32")
+    done = bench(*text_bundles, *quick, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["task"] == "text-generation"
+    assert report["settings"]["limit"] == 4
+    assert report["texts"][0]["words"] == 4 * 7
+    fp32, int8 = report["results"]
+    assert (fp32["precision"], int8["precision"]) == ("fp32", "int8")
+    assert (int8["context"], int8["stride"]) == (64, 32)
+    assert 0 < int8["mean_kl"] < 0.1
+
+
+def test_options_of_the_other_task_are_refused(text_bundles, bundles, prose, mine):
+    done = bench(*text_bundles, "--testset", mine)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--testset belongs to translation; these models generate text; --text gives one to score" in done.stderr
+    done = bench(*bundles, "--text", prose, "--stride", "8")
+    assert "--text and --stride belong to text generation; these models translate; --testset gives" in done.stderr
+    done = bench(*text_bundles, *bundles)
+    assert re.search(r"one task, found text-generation \(.*tiny-fp32\) and translation \(.*marian", done.stderr)
