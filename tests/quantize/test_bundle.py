@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from edgekit.bundle.read import verify_bundle
-from edgekit.errors import BundleError, EdgekitError, InputError, ModelNotFoundError, OutputError
+from edgekit.errors import BundleError, EdgekitError, InputError, ModelNotFoundError, OutputError, UnsupportedError
 from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.export.sources.marian_binary import read_marian_binary
@@ -102,10 +102,16 @@ def test_an_int8_bundle_is_refused(embedded_int8, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int4", ""])
+@pytest.mark.parametrize("precision", ["fp32", "int2", ""])
 def test_other_precisions_are_refused(embedded_fp32, precision, tmp_path):
-    with pytest.raises(InputError, match=f"unknown precision '{precision}': expected int8"):
+    with pytest.raises(InputError, match=f"unknown precision '{precision}': expected int8 or int4"):
         quantize_bundle(embedded_fp32, precision, tmp_path / "out")
+
+
+def test_int4_is_refused_for_a_translation_model(embedded_fp32, tmp_path):
+    with pytest.raises(UnsupportedError, match="a seq2seq model has the precisions fp32, int8, not int4"):
+        quantize_bundle(embedded_fp32, "int4", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_without_a_bundle_is_refused(tmp_path):
