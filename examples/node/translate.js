@@ -1,0 +1,29 @@
+// Translates lines: node translate.js BUNDLE < lines.txt
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import * as ort from "onnxruntime-node";
+import { Translator } from "./lib/translator.js";
+
+const options = {
+  intraOpNumThreads: 1,
+  interOpNumThreads: 1,
+  logSeverityLevel: 3,
+  // docs/bundle-format.md, "Session options".
+  extra: { session: { disable_quant_qdq: "1", x64quantprecision: "1" } },
+};
+
+const bundle = process.argv[2];
+if (!bundle) {
+  console.error("usage: node translate.js BUNDLE < lines.txt");
+  process.exit(2);
+}
+const translator = await Translator.load(
+  ort,
+  async (name) => new Uint8Array(await readFile(join(bundle, name))),
+  (name) => ort.InferenceSession.create(join(bundle, name), options),
+);
+for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
+  console.log(await translator.translate(line));
+}
