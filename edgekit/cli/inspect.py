@@ -7,6 +7,7 @@ and what was measured. It opens the bundle as the runtime does, so a damaged or 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -28,6 +29,8 @@ from edgekit.cli.output import stdout_console
 from edgekit.errors import BundleError
 
 JSON_SCHEMA_VERSION = 1
+# Of a decoder-only model; a hostile manifest may claim any number of layers.
+MOST_WEIGHTS = 100_000
 # A decoder-only bundle's sines and cosines, in its weights file.
 ROTARY_TABLES = frozenset(f"rotary.{local}{function}" for local in ("", "local_") for function in ("cos", "sin"))
 
@@ -62,9 +65,11 @@ def count_parameters(bundle: Bundle) -> int:
 
     Raises:
         BundleError: One of them is not a safetensors file.
+        UnsupportedError: A decoder-only bundle's architecture is not what it should be.
     """
     tensors = bundle.manifest.quantization.tensors
     parts = {name for tensor in tensors.values() for name in (tensor.scale, tensor.zero_point, tensor.offset)}
+    shapes = _block_shapes(bundle.manifest)
     count = 0
     for name in bundle.manifest.files:
         if not name.endswith(".safetensors"):
@@ -74,12 +79,22 @@ def count_parameters(bundle: Bundle) -> int:
             with safe_open(path, framework="numpy") as file:
                 for key in file.keys():  # noqa: SIM118
                     if key not in parts and not key.endswith("_scale") and key not in ROTARY_TABLES:
-                        stored = math.prod(file.get_slice(key).get_shape())
-                        # Two of four bits are a byte.
-                        count += 2 * stored if key in tensors and tensors[key].dtype == "uint4" else stored
+                        count += math.prod(shapes.get(key) or file.get_slice(key).get_shape())
         except SafetensorError as error:
             raise BundleError(f"{path}: expected a safetensors file, found {error}; export the model again") from None
     return count
+
+
+def _block_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that are stored in blocks, which are padded and may hold two values a byte."""
+    blocks = {name for name, tensor in manifest.quantization.tensors.items() if tensor.granularity == "per-block"}
+    if not blocks:
+        return {}
+    from edgekit.graph.causal_lm_config import CausalLMConfig
+    from edgekit.graph.causal_lm_weights import weight_shapes
+
+    shapes = itertools.islice(weight_shapes(CausalLMConfig.from_dict(manifest.architecture)), MOST_WEIGHTS)
+    return {name: shape for name, shape in shapes if name in blocks}
 
 
 def describe(bundle: Bundle, parameters: int) -> dict[str, Any]:

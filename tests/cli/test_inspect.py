@@ -13,7 +13,11 @@ from edgekit.bundle.manifest import Quantization, ShortlistFile, TensorQuantizat
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cli.inspect import flatten
 from edgekit.cli.main import run
+from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.weights import quantize_weights
 from tests.bundle.tiny_bundle import build_tiny_bundle, fill, tiny_manifest
+from tests.graph.causal_lm_checkpoints import make_llama
+from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
 
 
 def inspect(*args):
@@ -140,3 +144,42 @@ def test_flatten_joins_keys_with_dots():
     assert flatten({"a": {"b": None, "c": {"d": [1, 2]}}, "e": True}) == [
         ("a.b", "none"), ("a.c.d", "1, 2"), ("e", "True")
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text_bundles(tmp_path_factory):
+    """A random llama whose source was quantised, in fp32 and int4."""
+    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
+    bundles = {}
+    for precision in ("fp32", "int4"):
+        weights = case.weights
+        if precision == "int4":
+            weights = quantize_weights(weights, scheme_for("causal-lm", precision))
+        directory = tmp_path_factory.mktemp("texts") / f"tiny-{precision}"
+        bundles[precision] = write_text_bundle(directory, case, byte_level(), precision=precision, weights=weights)
+        manifest = json.loads((directory / "bundle.json").read_text(encoding="utf-8"))
+        manifest["quantization"]["source"] = "Q4_1, Q8_0"
+        (directory / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return bundles
+
+
+def test_a_decoder_only_bundle_is_shown_with_its_context_and_chat(text_bundles, capsys):
+    assert inspect(text_bundles["fp32"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "kind") == ["kind", "causal-lm, text-generation"]
+    assert row(shown, "context") == ["context", "160 tokens"]
+    assert row(shown, "chat") == ["chat", "chat_template.jinja"]
+    assert row(shown, "precision") == ["precision", "fp32 (of a source quantised in Q4_1, Q8_0)"]
+    assert "languages" not in shown
+    assert "shortlist" not in shown
+    # One row for all layers.
+    assert "past_key_{0-1}" in shown
+    assert row(shown, "key_{0-1}")[:4] == ["key_{0-1}", "appended", "past_key_{0-1}", "present_key_{0-1}"]
+
+
+def test_parameters_are_counted_alike_in_every_precision(text_bundles, capsys):
+    # Embedding and head; in two layers q 48x64, k and v 48x32, o 64x48, three of 48x80 and two norms; the last norm.
+    expected = 2 * 320 * 48 + 2 * (48 * 64 + 2 * 48 * 32 + 64 * 48 + 3 * 48 * 80 + 2 * 48) + 48
+    for bundle in text_bundles.values():
+        inspect(bundle, "--json")
+        assert json.loads(capsys.readouterr().out)["parameters"] == expected
