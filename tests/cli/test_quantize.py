@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+from edgekit.bundle.read import open_bundle
 from tests.cli.command import assert_fails, edgekit, edgekit_here
+from tests.graph.causal_lm_checkpoints import make_llama
+from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
 
 
 def test_an_int8_bundle_is_written_and_its_path_printed(embedded_fp32, tmp_path):
@@ -50,3 +53,13 @@ def test_a_damaged_bundle_is_refused(embedded_fp32, tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments", [[], ["a", "--precision", "fp32"], ["a", "b"]])
 def test_wrong_usage_has_status_2(arguments):
     assert_fails(edgekit_here("quantize", *arguments), 2)
+
+
+def test_a_decoder_only_bundle_becomes_int4(tmp_path):
+    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
+    write_text_bundle(tmp_path / "tiny-fp32", case, byte_level())
+    done = edgekit("quantize", "tiny", "--precision", "int4", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tiny-int4\n", "")
+    done = edgekit_here("generate", tmp_path / "tiny-int4", "The children", "--max-new-tokens", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert open_bundle(tmp_path / "tiny-int4").manifest.precision == "int4"
