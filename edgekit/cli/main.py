@@ -24,6 +24,7 @@ COMMANDS = {
     "quantize": "Turn an fp32 bundle into an int8 or int4 one.",
     "translate": "Translate arguments, or lines from stdin.",
     "generate": "Continue a text, or hold a conversation.",
+    "serve": "Answer over HTTP, by LibreTranslate's API and OpenAI's.",
     "bench": "Measure quality, speed, memory and size on this machine.",
     "models": "List the models that edgekit knows.",
     "cache": "List or clear what edgekit keeps on disk.",
@@ -46,6 +47,10 @@ EXTRA_OF_MODULE = {
     "cpuinfo": "bench",
     "psutil": "bench",
     "sacrebleu": "bench",
+    "h11": "serve",
+    "prometheus_client": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 EXIT_FAILURE = 1
