@@ -23,7 +23,7 @@ import onnx_ir as ir
 from edgekit.bundle.manifest import StateTensor
 from edgekit.errors import SourceError
 from edgekit.graph.causal_lm_config import CausalLMConfig
-from edgekit.graph.causal_lm_weights import check_weights
+from edgekit.graph.causal_lm_weights import ROTARY, check_weights
 from edgekit.graph.describe import GraphFiles, describe_graph, describe_quantization
 from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
 from edgekit.graph.rotary import rotary_tables
@@ -40,8 +40,8 @@ def write_causal_lm(directory: Path, config: CausalLMConfig, weights: Weights, p
         SourceError: weights are missing, left over or of another shape.
         UnsupportedError: ``rope_scaling`` is of a kind that has no tables.
     """
-    weights = {**weights, **rotary_tables(config)}
     check_weights(config, weights, "checkpoint", SourceError)
+    weights = {name: weight for name, weight in weights.items() if not name.startswith(ROTARY)} | rotary_tables(config)
     stored = save_weights(directory, weights)
     model = build_causal_lm(config, weights, stored, precision)
     ir.save(model, directory / MODEL_FILE)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from edgekit.bundle.generation import MAX_TOKENS
+from edgekit.bundle.manifest import MAX_VOCAB_SIZE
 from edgekit.errors import UnsupportedError
 
 ACTIVATION_FUNCTIONS = ("swish", "gelu", "gelu_tanh")
@@ -148,7 +150,11 @@ def _wrong_values(config: CausalLMConfig) -> list[str]:
 
 
 def _contradictions(config: CausalLMConfig) -> list[str]:
-    problems = []
+    problems = [
+        f"{name}={getattr(config, name)} (expected at most {most})"
+        for name, most in (("context_length", MAX_TOKENS), ("vocab_size", MAX_VOCAB_SIZE))
+        if getattr(config, name) > most
+    ]
     if config.attention_heads % config.key_value_heads:
         problems.append(
             f"key_value_heads={config.key_value_heads} does not divide attention_heads={config.attention_heads}"

@@ -21,6 +21,7 @@ _SHOWN = 12
 _LOOKED_AT = 100
 # Of a calibrated model, beside the weight of each product.
 ACTIVATION_SCALE = ".activation_scale"
+ROTARY = "rotary."
 
 
 def weight_shapes(config: CausalLMConfig) -> Shapes:
@@ -49,17 +50,21 @@ def bias_shapes(config: CausalLMConfig) -> Shapes:
 
 
 def check_weights(config: CausalLMConfig, weights: Weights, where: str, error: type[EdgekitError]) -> None:
-    """Raises ``error``, which begins with ``where``, unless the weights are exactly those of the configuration."""
+    """Raises ``error``, which begins with ``where``, unless the weights are exactly those of the configuration.
+
+    The rotary tables are left out: they follow from the configuration, and are calculated whenever a graph is written.
+    """
     # A hostile configuration may have layers without end.
     needed = dict(itertools.islice(weight_shapes(config), len(weights) + _LOOKED_AT))
     shapes = needed | dict(itertools.islice(bias_shapes(config), len(weights) + _LOOKED_AT))
-    missing = [name for name in needed if name not in weights]
+    missing = [name for name in needed if name not in weights and not name.startswith(ROTARY)]
     wrong = [
         f"{name} {list(weights[name].shape)} instead of {list(shape)}"
         for name, shape in shapes.items()
-        if name in weights and weights[name].shape != shape
+        if name in weights and weights[name].shape != shape and not name.startswith(ROTARY)
     ]
-    left_over = [name for name in weights if name not in shapes and not name.endswith(ACTIVATION_SCALE)]
+    known = (name for name in weights if name.startswith(ROTARY) or name.endswith(ACTIVATION_SCALE))
+    left_over = sorted(weights.keys() - shapes.keys() - set(known))
     problems = [
         f"{what}: {', '.join(names[:_SHOWN])}" + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         for what, names in (("missing", missing), ("left over", left_over), ("of another shape", wrong))

@@ -74,6 +74,8 @@ def test_missing_and_unknown_fields_are_named():
         ({"gated_ffn": 1}, r"gated_ffn=1 \(expected true or false\)"),
         ({"rope_scaling": 2.0}, r"rope_scaling=2.0 \(expected an object or null\)"),
         ({"local_layers": ("0",)}, r"local_layers=\('0',\) \(expected whole numbers\)"),
+        ({"context_length": 1 << 21}, r"context_length=2097152 \(expected at most 1048576\)"),
+        ({"vocab_size": 1 << 25}, r"vocab_size=33554432 \(expected at most 16777216\)"),
         ({"key_value_heads": 3}, "key_value_heads=3 does not divide attention_heads=4"),
         ({"head_dim": 24}, r"head_dim=24 \(expected a multiple of 16\)"),
         ({"head_dim": 12, "position": "learned"}, r"head_dim=12 \(expected a multiple of 8\)"),

@@ -149,6 +149,14 @@ def test_a_wrong_vector_is_refused(name, tmp_path):
         check_causal_lm(tmp_path, case.config, case.weights, "fp32")
 
 
+def test_rotary_tables_from_elsewhere_are_not_believed(tmp_path):
+    case = make_llama()
+    strange = {"rotary.cos": np.zeros((3, 2), np.float32), "rotary.other": np.ones(1, np.float32)}
+    write_causal_lm(tmp_path, case.config, case.weights | strange, "fp32")
+    assert check_causal_lm(tmp_path, case.config, case.weights, "fp32") < 1e-5
+    assert "rotary.other" not in load_weights(tmp_path / WEIGHTS_FILE, {})
+
+
 def test_weights_that_do_not_fit_are_all_listed_at_once(tmp_path):
     case = make_llama()
     weights = {name: array for name, array in case.weights.items() if name != "final_norm.weight"}
