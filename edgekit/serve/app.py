@@ -10,7 +10,7 @@ from importlib import resources
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -19,7 +19,7 @@ from edgekit.errors import EdgekitError, InputError
 from edgekit.serve import libretranslate, openai_api
 from edgekit.serve.lifetime import Lifetime
 from edgekit.serve.metrics import CONTENT_TYPE
-from edgekit.serve.request_error import RequestError, error_response
+from edgekit.serve.request_error import CLIENT_GONE, RequestError, error_response
 from edgekit.serve.service import Service, key_of
 
 # The page's own script and style, and requests to this server: nothing else.
@@ -38,6 +38,7 @@ def build_app(service: Service) -> ASGIApp:
     ]
     handlers = {
         RequestError: _refuse,
+        ClientDisconnect: _note_gone,
         HTTPException: _refuse_http,
         InputError: _refuse_input,
         EdgekitError: _fail,
@@ -69,6 +70,10 @@ def _own_routes(service: Service) -> list[Route]:
 
 async def _refuse(request: Request, error: RequestError) -> Response:
     return error_response(request.url.path, error)
+
+
+async def _note_gone(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _refuse_http(request: Request, error: HTTPException) -> Response:

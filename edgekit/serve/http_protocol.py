@@ -30,17 +30,19 @@ def timed_protocol(receive_seconds: float, stall_seconds: float) -> type[asyncio
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
+            self._watch_head()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._watch_head()
+
+        def _watch_head(self) -> None:
+            """Times a head that has begun to arrive; a connection that idles between two is uvicorn's."""
             if self.conn.their_state is not h11.IDLE:
                 _cancel(self._head_timer)
                 self._head_timer = None
-            elif self._head_timer is None and not self.transport.is_closing():
-                self._head_timer = self.loop.call_later(receive_seconds, self._abort_if_idle)
-
-        def _abort_if_idle(self) -> None:
-            self._head_timer = None
-            # A pipelined request may have begun since.
-            if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-                self.transport.abort()
+            elif self._head_timer is None and self.conn.trailing_data[0]:
+                self._head_timer = self.loop.call_later(receive_seconds, self.transport.abort)
 
         def pause_writing(self) -> None:
             super().pause_writing()

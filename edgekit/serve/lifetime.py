@@ -10,17 +10,13 @@ import asyncio
 import time
 from contextlib import ExitStack
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgekit.serve.deadline import Patience, deadline_error
 from edgekit.serve.logs import logger
 from edgekit.serve.metrics import Metrics
-from edgekit.serve.request_error import error_response
+from edgekit.serve.request_error import CLIENT_GONE, error_response
 from edgekit.serve.service import RequestState
-
-# nginx's "client closed request": only for the log and the metrics, nobody gets it.
-CLIENT_GONE = 499
 
 
 class Lifetime:
@@ -45,8 +41,6 @@ class Lifetime:
                 if exchange.status is None:
                     refusal = error_response(scope["path"], deadline_error(self._seconds))
                     await refusal(scope, receive, exchange.send)
-            except ClientDisconnect:
-                pass
             finally:
                 self._record(scope, state, exchange, time.monotonic() - started)
 

@@ -11,6 +11,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 RETRY_AFTER_SECONDS = 1
+# nginx's "client closed request": only for the log and the metrics, nobody gets it.
+CLIENT_GONE = 499
 
 
 class RequestError(Exception):
