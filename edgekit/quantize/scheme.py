@@ -50,8 +50,10 @@ class Scheme:
 
 # Positions are added, not multiplied, and a thousandth of the weights.
 _FLOAT = ("*positions.weight", None)
-_FOUR_BITS = BlockFormat(4, 32)
-_EIGHT_BITS = BlockFormat(8, 64, least_error=False)
+# Measured on SmolLM2-135M. Blocks of 32 are also what MatMulNBits rounds its inputs by: blocks of 64 decode a tenth
+# faster and diverge twice as far from the float model, blocks of 16 the other way round. Zero points cost no time.
+_FOUR_BITS = BlockFormat(4, 32, symmetric=False)
+_EIGHT_BITS = BlockFormat(8, 32, symmetric=False)
 
 SCHEMES: dict[tuple[str, str], Scheme] = {
     ("seq2seq", "int8"): Scheme(ChannelFormat(), (_FLOAT,)),
