@@ -72,7 +72,9 @@ def build_causal_lm(
     ``input_ids``; ``output_rows`` int64 ``[outputs]``, the tokens whose successors are wanted, as indices into the
     flattened ``input_ids`` (padding has no meaningful successor); then, a layer, ``past_key_{layer}`` and
     ``past_value_{layer}`` float32 ``[batch, key_value_heads, capacity, head_dim]``, where ``capacity`` is at least a
-    row's tokens in the cache and ``sequence_length`` together, if ``present_*`` is the same memory.
+    row's tokens in the cache and ``sequence_length`` together, if ``present_*`` is the same memory. With room for one
+    token more, a row's logits are the same, bit for bit, whether its tokens came one by one or several at once; the
+    entry behind the last is written over then.
 
     Outputs: ``next_ids`` int64 ``[outputs]``, the likeliest successors; ``logits`` float32 ``[outputs, vocab_size]``;
     ``present_key_{layer}``, ``present_value_{layer}``, of the past's shape.
@@ -82,9 +84,11 @@ def build_causal_lm(
     x = _embed(emit, config, step)
     normed = _norm(emit, config, x, "layers.0.attention.norm")
     presents: Outputs = {}
-    for layer in range(config.layers):
+    pasts = [_declare_past(emit, config, layer) for layer in range(config.layers)]
+    queries = _Queries.of(emit, config, step, pasts[0][0])
+    for layer, past in enumerate(pasts):
         block = f"layers.{layer}"
-        attended, present = _attention(emit, config, step, normed, layer)
+        attended, present = _attention(emit, config, queries, past, normed, layer)
         presents |= present
         if layer == config.layers - 1:
             attended, x = emit.choose_rows(step.output_rows, attended, x)
@@ -141,6 +145,51 @@ class _Step:
         return emit.op("Reshape", x, emit.op("Concat", self.shape, emit.ints(width), axis=0))
 
 
+@dataclass(frozen=True)
+class _Queries:
+    """What attention is asked for: each row's new tokens, and one behind a single one.
+
+    onnxruntime multiplies one query by another order of additions than several, and a rounding that differs may grow
+    to a whole step where activations are int8. So attention never has one query alone, if the cache has room for one
+    more: a token that generates calculates the same as in a prompt, bit for bit.
+
+    Attributes:
+        step: the graph's inputs.
+        pads: int64 ``[6]``, what Pad adds to ``[batch, sequence_length, width]``.
+        length: int64 ``[1]``, sequence_length without what is added.
+        counts: int32 ``[batch]``, new tokens of each row.
+        last: int32 ``[batch]``, the position of each row's last.
+        longest: int32 ``[]``, at least every row's tokens.
+    """
+
+    step: _Step
+    pads: ir.Value
+    length: ir.Value
+    counts: ir.Value
+    last: ir.Value
+    longest: ir.Value
+
+    @classmethod
+    def of(cls, emit: Emitter, config: CausalLMConfig, step: _Step, past_key: ir.Value) -> _Queries:
+        length = emit.op("Shape", step.input_ids, start=1, end=2)
+        room = emit.op("Min", emit.op("Shape", past_key, start=2, end=3), emit.ints(config.context_length))
+        used = emit.op("Cast", step.longest, to=ir.DataType.INT64)
+        added = emit.op("And", emit.op("Equal", length, emit.ints(1)), emit.op("Less", used, room))
+        added, added32 = (emit.op("Cast", added, to=dtype) for dtype in (ir.DataType.INT64, ir.DataType.INT32))
+        pads = emit.op("Concat", emit.ints(0, 0, 0, 0), added, emit.ints(0), axis=0)
+        counts, last = (emit.op("Add", value, added32) for value in (step.sequence_lengths, step.last))
+        longest = emit.op("Add", step.longest, emit.op("Squeeze", added32))
+        return cls(step, pads, length, counts, last, longest)
+
+    def by_row(self, emit: Emitter, x: ir.Value, width: int) -> ir.Value:
+        """``[rows, width]`` as ``[batch, sequence_length, width]``, padded."""
+        return emit.op("Pad", self.step.by_row(emit, x, width), self.pads)
+
+    def unpadded(self, emit: Emitter, x: ir.Value) -> ir.Value:
+        """``[batch, sequence_length, width]`` without what was added."""
+        return emit.op("Slice", x, emit.ints(0), self.length, emit.ints(1))
+
+
 def _embed(emit: Emitter, config: CausalLMConfig, step: _Step) -> ir.Value:
     x = emit.embed("embedding.weight", emit.op("Reshape", step.input_ids, emit.ints(-1)), config.embed_scale)
     if config.position == "rotary":
@@ -156,11 +205,19 @@ def _embed(emit: Emitter, config: CausalLMConfig, step: _Step) -> ir.Value:
     return emit.op("Add", x, emit.op("Gather", emit.weight("positions.weight"), flat, axis=0))
 
 
-def _attention(emit: Emitter, config: CausalLMConfig, step: _Step, x: ir.Value, layer: int) -> tuple[ir.Value, Outputs]:
+def _declare_past(emit: Emitter, config: CausalLMConfig, layer: int) -> list[ir.Value]:
+    return [emit.input(f"past_{name}_{layer}", "float32", _cache_shape(config)) for name in ("key", "value")]
+
+
+def _cache_shape(config: CausalLMConfig) -> Shape:
+    return ["batch", config.key_value_heads, "capacity", config.head_dim]
+
+
+def _attention(
+    emit: Emitter, config: CausalLMConfig, queries: _Queries, past: list[ir.Value], x: ir.Value, layer: int
+) -> tuple[ir.Value, Outputs]:
     """Attention over each row's tokens so far, before the output projection: ``[rows, query_width]``."""
     block = f"layers.{layer}.attention"
-    shape: Shape = ["batch", config.key_value_heads, "capacity", config.head_dim]
-    past = [emit.input(f"past_{name}_{layer}", "float32", shape) for name in ("key", "value")]
     attributes: dict[str, int | float] = {"num_heads": config.attention_heads, "kv_num_heads": config.key_value_heads}
     cos, sin = _rotary_tables(emit, config, layer)
     if cos is not None:
@@ -171,17 +228,17 @@ def _attention(emit: Emitter, config: CausalLMConfig, step: _Step, x: ir.Value, 
         attributes["local_window_size"] = config.local_window
     attended, *present = emit.ops(
         "GroupQueryAttention",
-        *(*_queries_keys_values(emit, config, step, x, block), *past, step.last, step.longest, cos, sin),
-        *(*[None] * 7, step.sequence_lengths),
+        *(*_queries_keys_values(emit, config, queries, x, block), *past, queries.last, queries.longest, cos, sin),
+        *(*[None] * 7, queries.counts),
         outputs=3,
         domain=MICROSOFT,
         **attributes,
     )
     presents: Outputs = {
-        f"present_{name}_{layer}": (value, "float32", shape)
+        f"present_{name}_{layer}": (value, "float32", _cache_shape(config))
         for name, value in zip(("key", "value"), present, strict=True)
     }
-    return emit.op("Reshape", attended, emit.ints(-1, config.query_width)), presents
+    return emit.op("Reshape", queries.unpadded(emit, attended), emit.ints(-1, config.query_width)), presents
 
 
 def _rotary_tables(emit: Emitter, config: CausalLMConfig, layer: int) -> tuple[ir.Value | None, ir.Value | None]:
@@ -192,13 +249,13 @@ def _rotary_tables(emit: Emitter, config: CausalLMConfig, layer: int) -> tuple[i
 
 
 def _queries_keys_values(
-    emit: Emitter, config: CausalLMConfig, step: _Step, x: ir.Value, block: str
+    emit: Emitter, config: CausalLMConfig, queries: _Queries, x: ir.Value, block: str
 ) -> tuple[ir.Value | None, ...]:
     """GroupQueryAttention's first three inputs: all in one where heads are not normalised."""
     query, key_value = config.query_width, config.key_value_width
     qkv = emit.linear(x, f"{block}.qkv")
     if not config.query_key_norm:
-        return step.by_row(emit, qkv, query + 2 * key_value), None, None
+        return queries.by_row(emit, qkv, query + 2 * key_value), None, None
     parts = emit.ops("Split", qkv, emit.ints(query, key_value, key_value), outputs=3, axis=1)
     for index, (name, heads) in enumerate((("query", config.attention_heads), ("key", config.key_value_heads))):
         parts[index] = emit.op(
@@ -209,7 +266,7 @@ def _queries_keys_values(
             epsilon=config.norm_epsilon,
         )
     widths = (query, key_value, key_value)
-    return tuple(step.by_row(emit, part, width) for part, width in zip(parts, widths, strict=True))
+    return tuple(queries.by_row(emit, part, width) for part, width in zip(parts, widths, strict=True))
 
 
 def _hidden(emit: Emitter, config: CausalLMConfig, x: ir.Value, block: str) -> ir.Value:

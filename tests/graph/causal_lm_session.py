@@ -12,7 +12,7 @@ class CausalLMSession:
 
     def __init__(self, directory, config, weights, precision="fp32", batch=1, capacity=32):
         write_causal_lm(directory, config, weights, precision)
-        self.config = config
+        self.config, self.precision = config, precision
         self.session = create_session(directory / MODEL_FILE)
         self.start(batch, capacity)
 
