@@ -20,6 +20,7 @@ from edgekit.bundle.generation import TextGeneration
 from edgekit.bundle.manifest import Manifest
 from edgekit.runtime.forward_pass import ForwardPass
 from edgekit.runtime.prefix_cache import PrefixCache
+from edgekit.runtime.prompt_lookup import PromptLookup, runs_agree
 from edgekit.runtime.sampling import Sampler
 from edgekit.runtime.state_buffers import StateBuffers, bytes_per_token
 
@@ -74,12 +75,28 @@ def chunks(start: int, end: int) -> Iterator[range]:
 class CausalSearch:
     """Runs texts through one session; holds no state between calls but the prefix cache."""
 
-    def __init__(self, manifest: Manifest, session: ort.InferenceSession, prefixes: PrefixCache) -> None:
-        """Takes a loaded session that `edgekit.runtime.ports.check_causal_ports` accepted; threads may share it."""
+    def __init__(
+        self,
+        manifest: Manifest,
+        session: ort.InferenceSession,
+        prefixes: PrefixCache,
+        *,
+        prompt_lookup: bool = False,
+    ) -> None:
+        """Takes a loaded session that `edgekit.runtime.ports.check_causal_ports` accepted; threads may share it.
+
+        Args:
+            manifest: the bundle's.
+            session: of its graph.
+            prefixes: what earlier prompts have left, and later ones will find.
+            prompt_lookup: whether a single greedy text is drafted; see `edgekit.runtime.prompt_lookup`.
+        """
         assert isinstance(manifest.generation, TextGeneration)
         self.states = manifest.state
         self.vocabulary = manifest.tokenizer.source_vocab_size
         self.session, self.prefixes = session, prefixes
+        # None until a first draft shows whether this CPU's kernels allow it.
+        self.drafts: bool | None = None if prompt_lookup else False
         self._eos = frozenset(manifest.generation.eos_token_ids)
 
     def run(self, rows: Sequence[Row]) -> Generator[Row, None, None]:
@@ -94,20 +111,22 @@ class CausalSearch:
         while waiting or batch.rows:
             while waiting and len(batch.rows) < batch.slots:
                 row = waiting.popleft()
-                yield from self._extend(row, batch.admit(row))
+                yield from self._extend(row, [batch.admit(row)])
                 batch.drop_done()
             if batch.rows:
-                for row, token_id in zip(list(batch.rows), batch.step(), strict=True):
-                    yield from self._extend(row, token_id)
+                for row, token_ids in zip(list(batch.rows), batch.step(), strict=True):
+                    yield from self._extend(row, token_ids)
                 batch.drop_done()
 
-    def _extend(self, row: Row, token_id: int) -> Iterator[Row]:
-        if row.ends_at_eos and token_id in self._eos:
-            row.done = True
-            return
-        row.ids.append(token_id)
-        yield row
-        row.done = row.done or len(row.ids) >= row.limit
+    def _extend(self, row: Row, token_ids: Sequence[int]) -> Iterator[Row]:
+        for token_id in token_ids:
+            if row.ends_at_eos and token_id in self._eos:
+                row.done = True
+            if row.done:
+                return
+            row.ids.append(token_id)
+            yield row
+            row.done = row.done or len(row.ids) >= row.limit
 
 
 class _Batch:
@@ -123,7 +142,8 @@ class _Batch:
         capacity = min(self._longest, max(len(row.prompt) for row in rows) + FIRST_ROOM)
         self._state = StateBuffers(search.states, self.slots, capacity)
         self._lengths = np.zeros(self.slots, np.int32)
-        self._bound: _Step | None = None
+        self._steps: dict[int, _Step] = {}  # bound for as many tokens of each row
+        self._lookup = PromptLookup(rows[0].prompt) if len(rows) == 1 and not self._samples else None
 
     def admit(self, row: Row) -> int:
         """Reads a row's prompt into a free slot; the id that follows it."""
@@ -139,24 +159,61 @@ class _Batch:
             step.forward.past_lengths[0] = chunk.start
             step.forward.run()
         self._lengths[slot] = len(ids)
-        self._bound = None
+        self._steps.clear()
         self._remember(slot, known)
-        return step.choose([row])[0]
+        (chosen,) = step.choose([row])
+        if self._lookup is not None:
+            self._lookup.extend([chosen])
+        return chosen
 
-    def step(self) -> list[int]:
-        """Runs all rows by one token: the ids that follow."""
+    def step(self) -> list[list[int]]:
+        """Runs all rows by one token, or one row by a draft too: the ids that follow, at least one of each row."""
+        draft = self._draft()
+        found = self._run(1 + len(draft), [[row.ids[-1], *draft] for row in self.rows])
+        if self._lookup is None:
+            self._lengths[: len(self.rows)] += 1
+            return [[token_id] for token_id in found]
+        accepted = 0
+        while accepted < len(draft) and draft[accepted] == found[accepted]:
+            accepted += 1
+        if draft:
+            self._lookup.judge(accepted)
+        self._lookup.extend(found[: accepted + 1])
+        self._lengths[0] += accepted + 1
+        return [found[: accepted + 1]]
+
+    def _run(self, tokens: int, input_ids: list[list[int]]) -> list[int]:
+        """Runs ``tokens`` ids of each row: what follows each row, or each of a single row's ids."""
+        self._make_room(tokens)
         count = len(self.rows)
-        needed = int(self._lengths[:count].max()) + 1
+        step = self._steps.get(tokens)
+        if step is None:
+            step = _Step(self._search, self._state, range(count), tokens, samples=self._samples, every=tokens > 1)
+            self._steps[tokens] = step
+        step.forward.input_ids[:] = input_ids
+        step.forward.past_lengths[:] = self._lengths[:count]
+        step.forward.run()
+        return step.choose(self.rows)
+
+    def _make_room(self, tokens: int) -> None:
+        used = int(self._lengths[: len(self.rows)].max())
+        # One more than a token: with that the graph rounds as it does for several.
+        needed = used + max(tokens, 2)
         if needed > self._state.capacity:
-            self._state.grow(min(max(needed, 2 * self._state.capacity), self._longest), needed - 1)
-            self._bound = None
-        if self._bound is None:
-            self._bound = _Step(self._search, self._state, range(count), 1, samples=self._samples)
-        self._bound.forward.input_ids[:, 0] = [row.ids[-1] for row in self.rows]
-        self._bound.forward.past_lengths[:] = self._lengths[:count]
-        self._bound.forward.run()
-        self._lengths[:count] += 1
-        return self._bound.choose(self.rows)
+            self._state.grow(min(max(needed, 2 * self._state.capacity), self._longest), used)
+            self._steps.clear()
+
+    def _draft(self) -> list[int]:
+        search = self._search
+        if self._lookup is None or search.drafts is False:
+            return []
+        (row,) = self.rows
+        draft = self._lookup.draft(row.limit - len(row.ids) - 1)
+        if draft and search.drafts is None:
+            self._make_room(2 + len(draft))
+            ids, past = [row.ids[-1], *draft], int(self._lengths[0])
+            search.drafts = runs_agree(search.session, search.states, self._state, ids, past, search.vocabulary)
+        return draft if search.drafts else []
 
     def drop_done(self) -> None:
         """Takes out the rows that are done; the last row moves into the slot of each."""
@@ -167,7 +224,7 @@ class _Batch:
                     self.rows[slot] = last
                     self._lengths[slot] = self._lengths[len(self.rows)]
                     self._state.move(len(self.rows), slot, int(self._lengths[slot]))
-                self._bound = None
+                self._steps.clear()
 
     def _remember(self, slot: int, known: int) -> None:
         """Leaves a prompt to later ones with the same beginning.
@@ -182,27 +239,34 @@ class _Batch:
 
 
 class _Step:
-    """A forward pass that asks what follows the last token of each slot."""
+    """A forward pass that asks what follows the last token of each slot, or each token of one slot."""
 
     def __init__(
-        self, search: CausalSearch, buffers: StateBuffers, slots: range, tokens: int, *, samples: bool
+        self,
+        search: CausalSearch,
+        buffers: StateBuffers,
+        slots: range,
+        tokens: int,
+        *,
+        samples: bool,
+        every: bool = False,
     ) -> None:
-        """``samples`` says that the ids are chosen from logits."""
-        count = len(slots)
-        self._next_ids = None if samples else np.empty(count, np.int64)
-        self._logits = np.empty((count, search.vocabulary if samples else 0), np.float32)
+        """``samples`` says that the ids are chosen from logits, ``every`` that they follow each token."""
+        rows = np.arange(tokens) if every else np.arange(1, len(slots) + 1) * tokens - 1
+        self._next_ids = None if samples else np.empty(len(rows), np.int64)
+        self._logits = np.empty((len(rows), search.vocabulary if samples else 0), np.float32)
         self.forward = ForwardPass(
             search.session,
             search.states,
             buffers,
             slots,
             tokens,
-            np.arange(1, count + 1) * tokens - 1,
+            rows,
             ("logits", self._logits) if self._next_ids is None else ("next_ids", self._next_ids),
         )
 
     def choose(self, rows: Sequence[Row]) -> list[int]:
-        """The next id of each row."""
+        """The ids that follow."""
         if self._next_ids is not None:
             chosen: list[int] = self._next_ids.tolist()
             return chosen
