@@ -27,8 +27,8 @@ from edgekit.runtime.state_buffers import StateBuffers, bytes_per_token
 # Tokens of a prompt that run together. Attention weighs each of them against all before it, in every head at once, so
 # the memory that a long prompt takes is this times its length.
 CHUNK_TOKENS = 256
-# onnxruntime multiplies one row by another order of additions than several. Prompts run at least two rows at once, so
-# what is calculated for a token does not depend, bit for bit, on how its prompt is cut.
+# Attention may add in another order for one query than for several. Prompts run at least two tokens at once, so what is
+# calculated for a token does not depend, bit for bit, on how its prompt is cut.
 FEWEST_TOKENS = 2
 # Texts whose steps run together, and tokens that all their buffers may hold.
 MOST_ROWS, MOST_TOKENS = 16, 16384
@@ -45,6 +45,7 @@ class Row:
         limit: most new tokens.
         sampler: chooses tokens from logits; None for the graph's own ArgMax.
         ends_at_eos: whether EOS ends it; else EOS is a token like others, and only the limit does.
+        drafted: whether its repetitions are drafted, where the search does so.
         ids: the new tokens, an EOS that ended them not among them.
         done: set when EOS or the limit is met; a caller who wants no more sets it too.
     """
@@ -53,6 +54,7 @@ class Row:
     limit: int
     sampler: Sampler | None = None
     ends_at_eos: bool = True
+    drafted: bool = True
     ids: list[int] = field(default_factory=list)
     done: bool = False
 
@@ -143,7 +145,8 @@ class _Batch:
         self._state = StateBuffers(search.states, self.slots, capacity)
         self._lengths = np.zeros(self.slots, np.int32)
         self._steps: dict[int, _Step] = {}  # bound for as many tokens of each row
-        self._lookup = PromptLookup(rows[0].prompt) if len(rows) == 1 and not self._samples else None
+        drafted = len(rows) == 1 and rows[0].drafted and not self._samples
+        self._lookup = PromptLookup(rows[0].prompt) if drafted else None
 
     def admit(self, row: Row) -> int:
         """Reads a row's prompt into a free slot; the id that follows it."""
@@ -197,7 +200,7 @@ class _Batch:
 
     def _make_room(self, tokens: int) -> None:
         used = int(self._lengths[: len(self.rows)].max())
-        # One more than a token: with that the graph rounds as it does for several.
+        # With room for two the graph calculates one token as it does several.
         needed = used + max(tokens, 2)
         if needed > self._state.capacity:
             self._state.grow(min(max(needed, 2 * self._state.capacity), self._longest), used)
@@ -229,8 +232,8 @@ class _Batch:
     def _remember(self, slot: int, known: int) -> None:
         """Leaves a prompt to later ones with the same beginning.
 
-        Generated tokens are not left: a step of one row rounds in another way than a prompt's many, and a text must not
-        depend on what was asked before.
+        Generated tokens are not left: not every CPU's kernels round for one token as they do for a prompt's many, and a
+        text must not depend on what was asked before.
         """
         ids, prefixes = self.rows[slot].prompt, self._search.prefixes
         count = min(len(ids), prefixes.most_tokens(bytes_per_token(self._search.states)))
