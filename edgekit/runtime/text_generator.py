@@ -51,6 +51,7 @@ class SamplingOptions(TypedDict, total=False):
         repetition_penalty: Above 1, tokens of the prompt and of the text become less likely.
         seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
         ignore_eos: Whether a text goes on behind EOS until its limit, so that its length is known: for measuring.
+        prompt_lookup: False for a text whose repetitions are not drafted, as with `TextGenerator`'s own setting.
     """
 
     max_new_tokens: int
@@ -61,6 +62,7 @@ class SamplingOptions(TypedDict, total=False):
     repetition_penalty: float
     seed: int | None
     ignore_eos: bool
+    prompt_lookup: bool
 
 
 class GenerationOptions(SamplingOptions, total=False):
@@ -321,7 +323,8 @@ class TextGenerator:
             )
         sampling = options.sampling
         sampler = Sampler(sampling, ids, self.tokenizer.vocab_size) if sampling.needs_logits else None
-        return Row(ids, min(options.max_new_tokens, room), sampler, ends_at_eos=not options.ignore_eos)
+        limit = min(options.max_new_tokens, room)
+        return Row(ids, limit, sampler, ends_at_eos=not options.ignore_eos, drafted=options.prompt_lookup)
 
     def _stream(self, row: Row, stop: Sequence[str], *, at_start: bool) -> Iterator[str]:
         """Pieces of one row's text; what is wrong shows when this is called, the work begins with the first piece."""
@@ -356,14 +359,22 @@ class _Options:
     sampling: Sampling
     stop: tuple[str, ...]
     ignore_eos: bool
+    prompt_lookup: bool
 
     @classmethod
     def check(
-        cls, *, max_new_tokens: Any = DEFAULT_NEW_TOKENS, stop: Any = (), ignore_eos: Any = False, **sampling: Any
+        cls,
+        *,
+        max_new_tokens: Any = DEFAULT_NEW_TOKENS,
+        stop: Any = (),
+        ignore_eos: Any = False,
+        prompt_lookup: Any = True,
+        **sampling: Any,
     ) -> _Options:
         return cls(
             whole_number("max_new_tokens", max_new_tokens),
             arguments.sampling(**sampling),
             arguments.stop_strings(stop),
             arguments.flag("ignore_eos", ignore_eos),
+            arguments.flag("prompt_lookup", prompt_lookup),
         )

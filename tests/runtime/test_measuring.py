@@ -5,6 +5,7 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.runtime import TextGenerator, scoring
+from edgekit.runtime.prompt_lookup import PromptLookup
 from tests.graph.causal_lm_checkpoints import make_llama
 from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
 
@@ -55,6 +56,19 @@ def test_ids_come_one_by_one(bundle):
     first = next(stream)
     assert [first, *stream] == generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True)[0]
     assert list(generator.stream_ids(PROMPT, max_new_tokens=9)) == []
+
+
+def test_one_text_may_go_without_drafts(bundle, monkeypatch):
+    drafted = []
+    draft = PromptLookup.draft
+    monkeypatch.setattr(PromptLookup, "draft", lambda self, most: drafted.append(most) or draft(self, most))
+    generator = TextGenerator.load(bundle)
+    (plain,) = generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True, prompt_lookup=False)
+    assert drafted == []
+    assert generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True) == [plain]
+    assert drafted
+    with pytest.raises(InputError, match="prompt_lookup must be True or False, found 1"):
+        generator.generate_ids([PROMPT], prompt_lookup=1)
 
 
 def test_wrong_ids_to_stream_are_refused_before_the_first(bundle):
