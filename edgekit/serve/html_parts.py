@@ -4,9 +4,6 @@ In: HTML, a whole page or a fragment, also broken. Out: parts that together are 
 model, and `escape` makes HTML of its translation. Each run of text between two tags is a text of its own, so a sentence
 with ``<b>`` inside is translated in pieces. Kept as they are: attributes, comments, scripts, styles, code, and elements
 marked ``translate="no"`` or ``class="notranslate"``.
-
-The parser is the standard library's, which says where each construct begins; what lies between two such places is
-taken from the input itself.
 """
 
 from __future__ import annotations
@@ -14,12 +11,14 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from html.parser import HTMLParser
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from edgekit.serve.html_tokens import RAW_TEXT, Token, html_tokens
 from edgekit.serve.parts import Part
 
-KEPT_ELEMENTS = frozenset({"code", "kbd", "math", "pre", "samp", "script", "style", "svg", "textarea", "var"})
+KEPT_ELEMENTS = frozenset({"code", "kbd", "math", "pre", "samp", "svg", "var"}) | RAW_TEXT - {"title"}
+# Foreign elements, whose tags may close themselves.
+FOREIGN_ELEMENTS = frozenset({"math", "svg"})
 # Without an end tag (HTML standard, 13.1.2, "Void elements").
 VOID_ELEMENTS = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -31,14 +30,9 @@ _SPACES = re.compile(f"[{_SPACE}]+")
 
 def html_parts(source: str) -> list[Part]:
     """Cuts HTML into markup and texts."""
-    parser = _Constructs(source)
-    parser.feed(source)
-    parser.close()
-    places = [*parser.places, _Place(len(source), False)]
-    parts = [Part(source[: places[0].start])]
-    for is_text, run in itertools.groupby(itertools.pairwise(places), key=lambda pair: pair[0].is_text):
-        pairs = list(run)
-        raw = source[pairs[0][0].start : pairs[-1][1].start]
+    parts: list[Part] = []
+    for is_text, tokens in itertools.groupby(_marked(html_tokens(source)), key=lambda pair: pair[1]):
+        raw = "".join(token.raw for token, _ in tokens)
         parts += _text_parts(raw) if is_text else [Part(raw)]
     return [part for part in parts if part.raw]
 
@@ -57,67 +51,29 @@ def _text_parts(raw: str) -> list[Part]:
     return [Part(raw[:start]), Part(inner, text), Part(raw[start + len(inner) :])]
 
 
-class _Place(NamedTuple):
-    start: int
-    is_text: bool
+def _marked(tokens: Iterator[Token]) -> Iterator[tuple[Token, bool]]:
+    """Each token, and whether it is text to translate."""
+    kept, depth = "", 0  # the element whose content is kept, and how many of its name are open
+    for token in tokens:
+        yield token, token.kind == "text" and not kept
+        if token.kind == "start" and not _is_empty(token):
+            if not kept and _is_kept(token):
+                kept, depth = token.name, 1
+            elif token.name == kept:
+                depth += 1
+        elif token.kind == "end" and token.name == kept:
+            depth -= 1
+            kept = kept if depth else ""
 
 
-class _Constructs(HTMLParser):
-    """Where each tag, comment and run of text begins, and which text is translated."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=False)
-        self.places: list[_Place] = []
-        self._line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
-        self._kept: str | None = None  # the element whose content is kept
-        self._depth = 0
-
-    def _begin(self, is_text: bool = False) -> None:
-        line, column = self.getpos()
-        self.places.append(_Place(self._line_starts[line - 1] + column, is_text and self._kept is None))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._begin()
-        if tag in VOID_ELEMENTS:
-            return
-        if self._kept is None:
-            if tag in KEPT_ELEMENTS or _is_marked(attrs):
-                self._kept, self._depth = tag, 1
-        elif tag == self._kept:
-            self._depth += 1
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._begin()
-
-    def handle_endtag(self, tag: str) -> None:
-        self._begin()
-        if tag == self._kept:
-            self._depth -= 1
-            if not self._depth:
-                self._kept = None
-
-    def handle_data(self, data: str) -> None:
-        self._begin(is_text=True)
-
-    def handle_charref(self, name: str) -> None:
-        self._begin(is_text=True)
-
-    def handle_entityref(self, name: str) -> None:
-        self._begin(is_text=True)
-
-    def handle_comment(self, data: str) -> None:
-        self._begin()
-
-    def handle_decl(self, decl: str) -> None:
-        self._begin()
-
-    def handle_pi(self, data: str) -> None:
-        self._begin()
-
-    def unknown_decl(self, data: str) -> None:
-        self._begin()
+def _is_empty(token: Token) -> bool:
+    return token.name in VOID_ELEMENTS or (token.closes_itself and token.name in FOREIGN_ELEMENTS)
 
 
-def _is_marked(attrs: list[tuple[str, str | None]]) -> bool:
-    found = dict(reversed(attrs))  # of two attributes of a name, the first counts
-    return (found.get("translate") or "").lower() == "no" or "notranslate" in (found.get("class") or "").split()
+def _is_kept(token: Token) -> bool:
+    attributes = token.attributes
+    return (
+        token.name in KEPT_ELEMENTS
+        or attributes.get("translate", "").lower() == "no"
+        or "notranslate" in attributes.get("class", "").split()
+    )

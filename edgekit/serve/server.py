@@ -6,6 +6,7 @@ serves plain HTTP; a reverse proxy in front of it brings TLS.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import Sequence
@@ -37,10 +38,20 @@ def serve(service: Service, host: str, port: int) -> None:
         InputError: Nothing can be bound there.
         KeyboardInterrupt: Ctrl-C, after the last answer.
     """
-    bound = bind(host, port)
-    log_to_stderr()
+    with contextlib.closing(service), contextlib.closing(bind(host, port)) as bound:
+        log_to_stderr()
+        # uvicorn raises the signal again when it is done, and the default would then kill the process.
+        previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        try:
+            _Server(_configuration(service), url(bound), _names(service)).run([bound])
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+    logger.info("ended")
+
+
+def _configuration(service: Service) -> uvicorn.Config:
     limits = service.limits
-    config = uvicorn.Config(
+    return uvicorn.Config(
         build_app(service),
         http=timed_protocol(limits.receive_seconds, limits.stall_seconds),
         ws="none",
@@ -55,15 +66,6 @@ def serve(service: Service, host: str, port: int) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES,
         backlog=limits.connections,
     )
-    # uvicorn raises the signal again when it is done, and the default would then kill the process.
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
-    try:
-        _Server(config, url(bound), _names(service)).run([bound])
-    finally:
-        service.close()
-        signal.signal(signal.SIGTERM, previous)
-        bound.close()
-        logger.info("ended")
 
 
 def bind(host: str, port: int) -> socket.socket:
