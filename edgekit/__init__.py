@@ -25,7 +25,7 @@ def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Tr
         threads: Threads for one inference, at least 1; None takes the measured default.
 
     Returns:
-        A thread-safe `edgekit.runtime.Translator` for a seq2seq bundle, `edgekit.runtime.TextGenerator` for a causal-lm.
+        A thread-safe `edgekit.runtime.Translator` for a seq2seq bundle, an `edgekit.runtime.TextGenerator` for others.
 
     Raises:
         edgekit.errors.ModelNotFoundError: There is no such bundle. Nothing is downloaded or exported here.

@@ -28,7 +28,7 @@ def sampling(
     repetition_penalty: Any = 1.0,
     seed: Any = None,
 ) -> Sampling:
-    """How tokens are chosen; the defaults are those of `edgekit.runtime.text_generator.SamplingOptions`.
+    """How tokens are chosen; the defaults are those of `edgekit.runtime.generation_options.SamplingOptions`.
 
     Raises:
         InputError: a value is not a number, or outside its range.

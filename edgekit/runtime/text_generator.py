@@ -10,9 +10,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,56 +22,19 @@ from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import find_bundle
 from edgekit.errors import BundleError, InputError, UnsupportedError
 from edgekit.runtime import generation_arguments as arguments
-from edgekit.runtime.arguments import whole_number
 from edgekit.runtime.causal_search import CausalSearch, Row
 from edgekit.runtime.chat_template import ChatTemplate
+from edgekit.runtime.generation_options import GenerationOptions, Options, SamplingOptions
 from edgekit.runtime.hub_tokenizer import HubTokenizer
 from edgekit.runtime.ports import check_causal_ports
 from edgekit.runtime.prefix_cache import PrefixCache
-from edgekit.runtime.sampling import Sampler, Sampling
+from edgekit.runtime.sampling import Sampler
 from edgekit.runtime.scoring import TextScore, calculate_logits, score_ids
 from edgekit.runtime.session import create_session
 from edgekit.runtime.token_stream import TokenStream, decode
 
-DEFAULT_NEW_TOKENS = 256
 # A few thousand tokens of a model of 135 million parameters: a long conversation.
 DEFAULT_PREFIX_CACHE_BYTES = 128 * 2**20
-
-
-class SamplingOptions(TypedDict, total=False):
-    """How tokens are chosen and when a text ends; formulas are in `edgekit.runtime.sampling`.
-
-    Attributes:
-        max_new_tokens: Most tokens to generate, 256 by default; the context's end ends a text too.
-        temperature: 0, the default, always takes the most likely token; 1 draws from the model's probabilities.
-        top_k: Only so many of the most likely tokens count.
-        top_p: Only the most likely tokens that together have this probability count; above 0, up to 1.
-        min_p: Only tokens at least this times as probable as the likeliest count; 0 to 1.
-        repetition_penalty: Above 1, tokens of the prompt and of the text become less likely.
-        seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
-        ignore_eos: Whether a text goes on behind EOS until its limit, so that its length is known: for measuring.
-        prompt_lookup: False for a text whose repetitions are not drafted, as with `TextGenerator`'s own setting.
-    """
-
-    max_new_tokens: int
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    repetition_penalty: float
-    seed: int | None
-    ignore_eos: bool
-    prompt_lookup: bool
-
-
-class GenerationOptions(SamplingOptions, total=False):
-    """Also what is only known of texts.
-
-    Attributes:
-        stop: A text or texts that end the generated text, which does not hold them.
-    """
-
-    stop: str | Sequence[str]
 
 
 class TextGenerator:
@@ -167,7 +129,7 @@ class TextGenerator:
         if isinstance(prompt, str):
             return self.generate([prompt], **options)[0]
         texts = arguments.prompts(prompt, "generate")
-        checked = _Options.check(**options)
+        checked = Options.check(**options)
         rows = [self._row(self.encode(text), checked, f"prompt {index}") for index, text in enumerate(texts)]
         streams = {id(row): TokenStream(self.tokenizer, checked.stop) for row in rows}
         pieces: dict[int, list[str]] = {key: [] for key in streams}
@@ -190,7 +152,7 @@ class TextGenerator:
             InputError: As `generate`, before the first piece is asked for.
         """
         (text,) = arguments.prompts([prompt], "stream")
-        checked = _Options.check(**options)
+        checked = Options.check(**options)
         return self._stream(self._row(self.encode(text), checked, "the prompt"), checked.stop, at_start=False)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> str:
@@ -211,7 +173,7 @@ class TextGenerator:
     def stream_chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> Iterator[str]:
         """The assistant's answer piece by piece; see `chat` and `stream`."""
         conversation = arguments.messages(messages)
-        checked = _Options.check(**options)
+        checked = Options.check(**options)
         if self._chat is None:
             raise UnsupportedError(f"{self.manifest.name} has no chat template; use generate")
         row = self._row(self._chat.encode(conversation), checked, "the conversation")
@@ -231,7 +193,7 @@ class TextGenerator:
             InputError: An empty prompt, one longer than the context, an id outside the vocabulary, or an option outside
                 its range.
         """
-        checked = _Options.check(**options)
+        checked = Options.check(**options)
         found = arguments.id_rows(prompts, self.tokenizer.vocab_size, "generate_ids")
         rows = [self._row(ids, checked, f"prompt {index}") for index, ids in enumerate(found)]
         for _ in self._running().run(rows):
@@ -249,7 +211,7 @@ class TextGenerator:
             InputError: As `generate_ids`.
         """
         ids = arguments.id_row(prompt, self.tokenizer.vocab_size, "stream_ids: the prompt")
-        return self._ids(self._running(), self._row(ids, _Options.check(**options), "the prompt"))
+        return self._ids(self._running(), self._row(ids, Options.check(**options), "the prompt"))
 
     def score(self, texts: Iterable[str]) -> list[TextScore]:
         """How probable the model finds each token of each text after those before it.
@@ -311,7 +273,7 @@ class TextGenerator:
             raise InputError("this text generator has been closed; load the model again")
         return self._search
 
-    def _row(self, ids: list[int], options: _Options, what: str) -> Row:
+    def _row(self, ids: list[int], options: Options, what: str) -> Row:
         """A prompt to run, with what is left of the context as its limit."""
         if not ids:
             raise InputError(f"{what} must hold at least one token, found none")
@@ -349,32 +311,3 @@ class TextGenerator:
     def _check_length(self, count: int, what: str) -> None:
         if count > self.context_length:
             raise InputError(f"{what} has {count} tokens; the context of {self.manifest.name} is {self.context_length}")
-
-
-@dataclass(frozen=True)
-class _Options:
-    """`GenerationOptions`, checked."""
-
-    max_new_tokens: int
-    sampling: Sampling
-    stop: tuple[str, ...]
-    ignore_eos: bool
-    prompt_lookup: bool
-
-    @classmethod
-    def check(
-        cls,
-        *,
-        max_new_tokens: Any = DEFAULT_NEW_TOKENS,
-        stop: Any = (),
-        ignore_eos: Any = False,
-        prompt_lookup: Any = True,
-        **sampling: Any,
-    ) -> _Options:
-        return cls(
-            whole_number("max_new_tokens", max_new_tokens),
-            arguments.sampling(**sampling),
-            arguments.stop_strings(stop),
-            arguments.flag("ignore_eos", ignore_eos),
-            arguments.flag("prompt_lookup", prompt_lookup),
-        )

@@ -52,7 +52,7 @@ class TextRequest:
         prompts: Texts to go on with, rows of ids, or one conversation.
         max_new_tokens: Most tokens of each text.
         stop: Texts that end one.
-        sampling: Options of `edgekit.runtime.text_generator.SamplingOptions`, which checks their ranges.
+        sampling: Options of `edgekit.runtime.generation_options.SamplingOptions`, which checks their ranges.
         streams: Whether the answer is sent as it comes.
         includes_usage: Whether a stream ends with its counts.
     """

@@ -16,7 +16,7 @@ import edgekit
 import edgekit.runtime
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
 from edgekit.runtime import TextGenerator, Translator, causal_search
-from edgekit.runtime.text_generator import _Options
+from edgekit.runtime.generation_options import Options
 from tests.graph.causal_lm_checkpoints import make_gpt2, make_llama
 from tests.runtime.causal_lm_bundles import CHATML, CONTEXT, byte_level, sized, write_text_bundle
 
@@ -596,7 +596,7 @@ class TestLoading:
 
 
 def test_documented_defaults_are_the_defaults():
-    options = _Options.check()
+    options = Options.check()
     assert options.max_new_tokens == 256
     assert (options.sampling.temperature, options.sampling.repetition_penalty, options.stop) == (0, 1, ())
     assert not options.sampling.needs_logits
