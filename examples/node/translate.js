@@ -1,8 +1,8 @@
 // Translates lines: node translate.js BUNDLE < lines.txt
 
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import * as ort from "onnxruntime-node";
 import { Translator } from "./lib/translator.js";
 
@@ -24,6 +24,5 @@ const translator = await Translator.load(
   async (name) => new Uint8Array(await readFile(join(bundle, name))),
   (name) => ort.InferenceSession.create(join(bundle, name), options),
 );
-for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
-  console.log(await translator.translate(line));
-}
+const lines = readFileSync(0, "utf8").replace(/\n$/, "").split("\n");
+for (const line of lines) console.log(await translator.translate(line));
