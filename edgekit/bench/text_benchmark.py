@@ -29,6 +29,8 @@ __all__ = ["TextBenchmarkPlan", "TextGroup", "TextReport", "TextResult", "plan_t
 BYTES_PER_MB = 1_000_000
 # Rounds further apart than this are reported: the median then hides a machine that changed speed.
 ROUNDS_DISAGREE = 0.10
+# A prompt of one token and two that follow.
+LEAST_CONTEXT = 3
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class TextResult:
     top1_agreement: float | None
     prefill_tokens_per_second: Mapping[str, float]
     decode_tokens_per_second: float
+    lookup_tokens_per_second: float
     decode_prompt_tokens: int
     decode_new_tokens: int
     first_token_ms: float
@@ -127,7 +130,7 @@ def plan_text_benchmark(
     Raises:
         ModelNotFoundError: A bundle is missing.
         BundleError: A bundle is damaged, hostile or of an unknown version.
-        UnsupportedError: A bundle does not generate text.
+        UnsupportedError: A bundle does not generate text, or its context is too short to measure.
         InputError: There is no bundle, or a text cannot be used.
     """
     if (task := common_task(bundles)) != "text-generation":
@@ -136,6 +139,11 @@ def plan_text_benchmark(
     for variants in group_variants(bundles):
         generation = open_bundle(variants[0].bundle).manifest.generation
         assert isinstance(generation, TextGeneration)
+        if generation.context_length < LEAST_CONTEXT:
+            raise UnsupportedError(
+                f"{variants[0].bundle}: expected a context of {LEAST_CONTEXT} tokens or more to measure, found "
+                f"{generation.context_length}"
+            )
         groups.append(TextGroup(tuple(variants), generation.context_length))
     loaded = [load_text(name).first(settings.limit) for name in dict.fromkeys(texts or [DEFAULT_TEXT])]
     names = [text.name for text in loaded]
@@ -231,6 +239,7 @@ def _result(
             str(length): figures[f"prefill_tokens_per_second_{length}"][0] for length in speed.prefill_tokens_per_second
         },
         decode_tokens_per_second=figures["decode_tokens_per_second"][0],
+        lookup_tokens_per_second=figures["lookup_tokens_per_second"][0],
         decode_prompt_tokens=speed.decode.prompt_tokens,
         decode_new_tokens=speed.decode.new_tokens,
         first_token_ms=figures["first_token_ms"][0],
@@ -248,6 +257,7 @@ def _timed_figures(speed: SpeedMeasurement) -> dict[str, tuple[float, float, flo
     """Median, smallest and largest of each timed figure."""
     rounds = {f"prefill_tokens_per_second_{length}": rates for length, rates in speed.prefill_tokens_per_second.items()}
     rounds["decode_tokens_per_second"] = speed.decode_tokens_per_second
+    rounds["lookup_tokens_per_second"] = speed.lookup_tokens_per_second
     rounds["first_token_ms"] = speed.first_token_ms
     rounds["load_ms"], rounds["import_ms"] = speed.load_ms, speed.import_ms
     return {name: median_and_range(values) for name, values in rounds.items()}

@@ -2,15 +2,16 @@
 
 Each variant runs in a worker process of its own (`edgekit.bench.worker`). All are loaded and warmed up, then take turns
 round by round (A B A B ...), so that a machine that slows down slows all of them; a figure is the median of its rounds.
-Every request of a round has a prompt that no request had before: a common beginning would be remembered, not read.
+Every timed prefill has a prompt that no request had before: a common beginning would be remembered, not read.
 In: variants, the text that prompts are cut from, `TextBenchSettings`. Out: `SpeedMeasurement`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from edgekit.bench.environment import CpuReading, read_cpu
@@ -74,21 +75,24 @@ class TextBenchSettings:
 
 @dataclass(frozen=True)
 class SpeedRequest:
-    """One timed request: a prompt of so many tokens, and so many that follow."""
+    """One timed request: a prompt of so many tokens, so many that follow, and whether these are drafted."""
 
     prompt_tokens: int
     new_tokens: int
+    prompt_lookup: bool = False
 
 
 def speed_requests(settings: TextBenchSettings, context_length: int) -> list[SpeedRequest]:
-    """What a round times: a prefill for each prompt length, then a text; shorter where the context is.
+    """What a round times: a prefill for each prompt length, then a text without and one with prompt lookup.
 
-    Example: ``[(128, 1), (512, 1), (128, 64)]``; for a context of 96 tokens ``[(95, 1), (48, 48)]``.
+    Example: ``[(128, 1), (512, 1), (128, 64), (128, 64, True)]``; shorter where the context is: of 96 tokens
+    ``[(95, 1), (48, 48), (48, 48, True)]``.
     """
     lengths = dict.fromkeys(min(length, context_length - 1) for length in settings.prompt_tokens)
     prompt = min(settings.prompt_tokens[0], max(1, context_length // 2))
     new = min(settings.new_tokens, context_length - prompt)
-    return [*(SpeedRequest(length, 1) for length in lengths), SpeedRequest(prompt, new)]
+    prefills = [SpeedRequest(length, 1) for length in lengths]
+    return [*prefills, SpeedRequest(prompt, new), SpeedRequest(prompt, new, prompt_lookup=True)]
 
 
 @dataclass
@@ -100,7 +104,8 @@ class SpeedMeasurement:
         import_ms: Import of edgekit and its runtime.
         load_ms: Load of the bundle, its files verified before and in the page cache.
         prefill_tokens_per_second: By prompt length.
-        decode_tokens_per_second: Tokens after the first by their time.
+        decode_tokens_per_second: Tokens after the first by their time, each in a step of its own.
+        lookup_tokens_per_second: The same with prompt lookup, which is how a greedy text is generated unless told.
         first_token_ms: From a text's ids to the first token's, for the first prompt length.
         decode: Prompt and new tokens of the text that decode was timed on.
         peak_rss_bytes: Largest resident memory of the measured process, its interpreter and libraries included.
@@ -112,6 +117,7 @@ class SpeedMeasurement:
     load_ms: list[float] = field(default_factory=list)
     prefill_tokens_per_second: dict[int, list[float]] = field(default_factory=dict)
     decode_tokens_per_second: list[float] = field(default_factory=list)
+    lookup_tokens_per_second: list[float] = field(default_factory=list)
     first_token_ms: list[float] = field(default_factory=list)
     peak_rss_bytes: int | None = None
 
@@ -141,14 +147,14 @@ def measure_speed(
         WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
     """
     requests = speed_requests(settings, context_length)
-    measurements = [SpeedMeasurement(variant, requests[-1]) for variant in variants]
+    measurements = [SpeedMeasurement(variant, requests[-2]) for variant in variants]
     for _ in range(settings.loads - 1):
         for measurement in measurements:
             with _start(measurement, settings, command) as worker:
                 worker.request("quit")
     with ExitStack() as stack:
         workers = [stack.enter_context(_start(measurement, settings, command)) for measurement in measurements]
-        prompts = [_prompts(worker.request("encode", text=text)["ids"]) for worker in workers]
+        prompts = [_Prompts(worker.request("encode", text=text)["ids"]) for worker in workers]
         for worker, cut in zip(workers, prompts, strict=True):
             for request in requests:
                 _time(worker, request, cut)
@@ -176,26 +182,31 @@ def _start(
     return worker
 
 
-def _prompts(ids: list[int]) -> Callable[[int], list[int]]:
-    """Cuts the next so many ids of an endless repetition of ``ids``."""
+class _Prompts:
+    """Cuts prompts from an endless repetition of ids, each behind the one before it."""
 
-    def repeat() -> Iterator[int]:
-        while True:
-            yield from ids
+    def __init__(self, ids: list[int]) -> None:
+        self._endless = itertools.cycle(ids)
+        self._last: list[int] = []
 
-    endless = repeat()
-    return lambda count: [next(endless) for _ in range(count)]
+    def prompt(self, request: SpeedRequest) -> list[int]:
+        """The next ids; those of the last request for prompt lookup, which is compared with it."""
+        if not request.prompt_lookup:
+            self._last = list(itertools.islice(self._endless, request.prompt_tokens))
+        return self._last
 
 
-def _time(worker: WorkerProcess, request: SpeedRequest, cut: Callable[[int], list[int]]) -> tuple[float, float]:
+def _time(worker: WorkerProcess, request: SpeedRequest, prompts: _Prompts) -> tuple[float, float]:
     """Seconds to the first token, and from it to the last."""
-    reply = worker.request("generate", ids=cut(request.prompt_tokens), new_tokens=request.new_tokens)
+    reply = worker.request("generate", ids=prompts.prompt(request), **asdict(request))
     return reply["first_seconds"], reply["following_seconds"]
 
 
 def _record(measurement: SpeedMeasurement, request: SpeedRequest, first: float, following: float) -> None:
     if request.new_tokens > 1:
-        measurement.decode_tokens_per_second.append((request.new_tokens - 1) / following)
+        rate = (request.new_tokens - 1) / following
+        lookup, plain = measurement.lookup_tokens_per_second, measurement.decode_tokens_per_second
+        (lookup if request.prompt_lookup else plain).append(rate)
         return
     rates = measurement.prefill_tokens_per_second
     rates.setdefault(request.prompt_tokens, []).append(request.prompt_tokens / first)

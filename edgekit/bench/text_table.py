@@ -28,7 +28,7 @@ def text_tables(report: TextReport, plus_minus: str) -> Iterator[Rows]:
     lengths = sorted({int(length) for result in bundles for length in result.prefill_tokens_per_second})
     yield Rows(
         f"Speed: tokens/s; threads: {report.settings.threads}",
-        ("", *(f"prefill {length}" for length in lengths), "decode", "first token ms"),
+        ("", *(f"prefill {length}" for length in lengths), "decode", "with lookup", "first token ms"),
         [_speed_cells(_label(result, report), result, lengths, plus_minus) for result in bundles],
     )
     yield Rows(
@@ -48,8 +48,9 @@ def text_notes(report: TextReport) -> Iterator[str]:
     )
     yield "loss, KL and same top: against fp32; KL(fp32 || this) in nats a token; same top: share of tokens"
     yield "; ".join(f"decode: {new} tokens behind a prompt of {prompt}" for prompt, new in decoded) + (
-        f"; figures: median of {settings.rounds} rounds (load, import: of {settings.loads}) and the furthest from it"
+        "; with lookup: the same text, its repetitions drafted"
     )
+    yield (f"figures: median of {settings.rounds} rounds (load, import: of {settings.loads}) and the furthest from it")
     sources = {(result.model, result.source, result.source_quantization) for result in report.results}
     for model, source, quantization in sorted(sources, key=str):
         stored = f", quantised already: {quantization}" if quantization else ""
@@ -92,6 +93,7 @@ def _speed_cells(label: str, result: TextResult, lengths: list[int], plus_minus:
         label,
         *prefill,
         timed(result, "decode_tokens_per_second", plus_minus),
+        timed(result, "lookup_tokens_per_second", plus_minus),
         timed(result, "first_token_ms", plus_minus),
     )
 

@@ -11,7 +11,7 @@ In, on stdin, one JSON object a line; out, on stdout, one JSON object for each, 
      "batch_tokens": 1024}                              {"translations": [...], "seconds": 1.25}
     {"do": "encode", "text": "..."}                     {"ids": [...]}
     {"do": "generate", "ids": [...],
-     "new_tokens": 64}                                  {"first_seconds": 0.17, "following_seconds": 0.5}
+     "new_tokens": 64, "prompt_lookup": false}          {"first_seconds": 0.17, "following_seconds": 0.5}
     {"do": "peak_memory"}                               {"peak_rss_bytes": 91234304}, or null where unknown
     {"do": "quit"}                                      {}
 
@@ -63,7 +63,7 @@ def answer(model: Any, request: dict[str, Any]) -> dict[str, Any]:
     if request["do"] == "encode":
         return {"ids": model.encode(request["text"])}
     if request["do"] == "generate":
-        return _time_tokens(model, request["ids"], request["new_tokens"])
+        return _time_tokens(model, request["ids"], request["new_tokens"], request["prompt_lookup"])
     if request["do"] == "peak_memory":
         return {"peak_rss_bytes": peak_rss_bytes()}
     assert request["do"] == "quit", request
@@ -98,9 +98,9 @@ def _timed_ms(translator: Translator, text: str) -> float:
     return 1e3 * (perf_counter() - start)
 
 
-def _time_tokens(generator: TextGenerator, ids: list[int], new_tokens: int) -> dict[str, float]:
+def _time_tokens(generator: TextGenerator, ids: list[int], new_tokens: int, prompt_lookup: bool) -> dict[str, float]:
     start = perf_counter()
-    stream = generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True)
+    stream = generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True, prompt_lookup=prompt_lookup)
     next(stream)
     first = perf_counter()
     for _ in range(new_tokens - 1):

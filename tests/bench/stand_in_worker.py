@@ -72,6 +72,7 @@ for line in sys.stdin:
         answer["ids"] = list(range(1000))
     elif request["do"] == "generate":
         length = str(len(request["ids"])) + ("" if request["new_tokens"] == 1 else "+")
+        length += "lookup" if request["prompt_lookup"] else ""
         generated[length] = generated.get(length, -1) + 1
         for name in ("first_seconds", "following_seconds"):
             figures = behaviour.get(name, {}).get(length, [1.0])

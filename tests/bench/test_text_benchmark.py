@@ -59,6 +59,7 @@ def test_speed_and_cost_are_measured(report):
         assert set(result.prefill_tokens_per_second) == {"16", "40"}
         assert min(result.prefill_tokens_per_second.values()) > 0
         assert result.decode_tokens_per_second > 0
+        assert result.lookup_tokens_per_second > 0
         assert (result.decode_prompt_tokens, result.decode_new_tokens) == (16, 8)
         assert result.first_token_ms > 0
         assert result.peak_rss_mb > 20
@@ -93,12 +94,13 @@ def test_tables_say_what_was_measured(report):
     assert lines[0] == f"Quality: mine, {report.texts[0].words} words"
     assert next(line for line in lines if line.startswith("Speed")) == "Speed: tokens/s; threads: 1"
     header = next(line for line in lines if "prefill" in line)
-    assert header.split() == ["prefill", "16", "prefill", "40", "decode", "first", "token", "ms"]
+    assert header.split() == ["prefill", "16", "prefill", "40", "decode", "with", "lookup", "first", "token", "ms"]
     assert next(line for line in lines if line.startswith("perplexity: ")) == (
         "perplexity: context 48, stride 16; intervals: bootstrap over windows, 1000 resamples, seed 12345"
     )
     assert "KL(fp32 || this) in nats a token" in text.getvalue()
-    assert "decode: 8 tokens behind a prompt of 16; figures: median of 2 rounds" in text.getvalue()
+    assert "decode: 8 tokens behind a prompt of 16; with lookup: the same text" in text.getvalue()
+    assert "figures: median of 2 rounds (load, import: of 1)" in text.getvalue()
     assert f"text mine: the user's own, sha256 {report.texts[0].sha256[:16]}" in lines
     markdown = to_markdown(report)
     assert "| --- | ---: |" in markdown
@@ -164,6 +166,9 @@ def test_what_cannot_be_measured_is_refused_before(tmp_path, text_bundles, mine)
     (other / "bundle.json").write_text(json.dumps(manifest | {"task": "translation"}), encoding="utf-8")
     with pytest.raises(UnsupportedError, match="found one for translation by a causal-lm model"):
         plan_text_benchmark([other], [], SETTINGS)
+    short = write_text_bundle(tmp_path / "short", sized(make_llama(vocab_size=320), 320, 2), byte_level())
+    with pytest.raises(UnsupportedError, match="short: expected a context of 3 tokens or more to measure, found 2"):
+        plan_text_benchmark([short], [], SETTINGS)
     with pytest.raises(InputError, match='no text "nowhere"'):
         plan_text_benchmark(text_bundles, ["nowhere"], SETTINGS)
     (tmp_path / "mine.txt").write_text("Another text.")

@@ -1,10 +1,9 @@
-"""What `edgekit bench` asks of a `TextGenerator`: logits from a position on, ids one by one, texts of known length."""
+"""What `edgekit bench` asks of a `TextGenerator`: ids one by one, texts of a known length, without drafts."""
 
-import numpy as np
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.runtime import TextGenerator, scoring
+from edgekit.runtime import TextGenerator
 from edgekit.runtime.prompt_lookup import PromptLookup
 from tests.graph.causal_lm_checkpoints import make_llama
 from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
@@ -24,22 +23,6 @@ def bundle(tmp_path_factory):
 
 
 PROMPT = list(range(3, 60))
-
-
-@pytest.mark.parametrize("chunk", [16, 256])
-def test_logits_from_a_position_are_the_last_rows_of_all(bundle, monkeypatch, chunk):
-    generator = TextGenerator.load(bundle)
-    every = generator.logits(PROMPT)
-    assert every.shape == (57, VOCABULARY)
-    monkeypatch.setattr(scoring, "CHUNK_TOKENS", chunk)
-    for first in (0, 5, 15, 16, 17, 56):
-        np.testing.assert_allclose(generator.logits(PROMPT, first), every[first:], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("first", [-1, 57])
-def test_logits_of_no_position_are_refused(bundle, first):
-    with pytest.raises(InputError, match=rf"first must be from 0 to 56, one of the 57 ids, found {first}"):
-        TextGenerator.load(bundle).logits(PROMPT, first)
 
 
 def test_text_goes_on_behind_eos_where_it_is_ignored(bundle):
