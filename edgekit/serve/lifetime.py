@@ -18,6 +18,9 @@ from edgekit.serve.metrics import Metrics
 from edgekit.serve.request_error import CLIENT_GONE, error_response
 from edgekit.serve.service import RequestState
 
+# What notices the deadline itself, such as a stream, has this long to say so.
+GRACE_SECONDS = 0.5
+
 
 class Lifetime:
     """The application that a server runs; ``paths`` are the ones that it knows, others are logged as ``other``."""
@@ -35,7 +38,7 @@ class Lifetime:
         with ExitStack() as exits:
             scope["edgekit"] = state = RequestState(Patience(started + self._seconds), exits)
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(self._seconds + GRACE_SECONDS):
                     await self._app(scope, exchange.receive, exchange.send)
             except TimeoutError:
                 if exchange.status is None:

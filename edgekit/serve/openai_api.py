@@ -18,7 +18,7 @@ from starlette.routing import Route
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.runtime.token_stream import TokenStream
 from edgekit.serve.body import check_texts, read_fields
-from edgekit.serve.deadline import Patience
+from edgekit.serve.deadline import Patience, deadline_error
 from edgekit.serve.limits import Limits
 from edgekit.serve.logs import logger
 from edgekit.serve.models import ServedGenerator
@@ -179,6 +179,8 @@ class _Generation:
         left = self._count
         while left:
             index, piece = await self._pieces.get()
+            if isinstance(piece, TimeoutError):
+                raise deadline_error(self._service.limits.seconds)
             if isinstance(piece, Exception):
                 raise piece
             self._tokens[index] = piece.tokens
@@ -195,6 +197,8 @@ class _Generation:
 
 def _explained(error: Exception) -> RequestError:
     """What a client is told of an error in the middle of its stream."""
+    if isinstance(error, RequestError):
+        return error
     if isinstance(error, EdgekitError):
         return RequestError(500, str(error))
     logger.error("a text ended with a fault", exc_info=error)

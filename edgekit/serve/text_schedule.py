@@ -43,7 +43,8 @@ class TextJob(NamedTuple):
         limit: After so many the text is as long as it may be.
         stream: Makes text of the ids.
         patience: Whether the client waits.
-        deliver: Called by the schedule's thread with each piece, or with the error that ends the text.
+        deliver: Called by the schedule's thread with each piece, or with the error that ends the text: TimeoutError
+            where the deadline has passed (or nobody hears it any more).
     """
 
     ids: Iterator[int]
@@ -89,6 +90,7 @@ class TextSchedule:
 def _advance(job: TextJob, pieces: Generator[Piece, None, None]) -> bool:
     """Runs a text by one token; whether it goes on."""
     if job.patience.is_over:
+        job.deliver(TimeoutError())
         pieces.close()
         return False
     try:

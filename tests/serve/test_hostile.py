@@ -6,6 +6,7 @@ import json
 import random
 import socket
 import threading
+import time
 
 import pytest
 
@@ -148,6 +149,25 @@ def test_slow_senders_are_dropped_and_late_answers_refused(start_gated):
     assert answers["body"].startswith(b"HTTP/1.1 408 ")
     assert answers["second head"].startswith(b"HTTP/1.1 200 ")
     assert server.metric("edgekit_requests_in_progress") == 0
+
+
+def test_a_stream_that_takes_too_long_says_so_and_a_client_that_reads_nothing_is_dropped(start_gated):
+    server, _ = start_gated(seconds=1.0, stall_seconds=0.5)
+    fields = {"model": "tiny-fp32", "prompt": "The", "max_tokens": 150}
+    status, stream = server.post("/v1/completions", {**fields, "stream": True})
+    events = stream.split(b"\n\n")
+    assert (status, events[-1]) == (200, b"")
+    assert json.loads(events[-2].removeprefix(b"data: "))["error"]["code"] == "timeout"
+    status, answer = server.post("/v1/completions", fields)
+    assert (status, answer["error"]["message"]) == (504, "the request took longer than this server's 1 s")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect((server.host, server.port))
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
+        time.sleep(1.5)
+        assert read_all(connection).count(b"HTTP/1.1 200") < 3000
+    assert server.get("/health")[0] == 200
 
 
 def test_a_full_queue_says_when_to_come_again(start_gated):

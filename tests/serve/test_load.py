@@ -18,7 +18,7 @@ SENTENCES = [
     "Thank you.",
     "My brother lives in a small town.",
 ]
-CLIENTS, SECONDS = 64, 3
+CLIENTS, SECONDS = 64, 2
 
 
 def in_threads(count, work):

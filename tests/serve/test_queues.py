@@ -183,4 +183,4 @@ def test_texts_end_by_stop_eos_limit_fault_or_when_nobody_waits():
     assert last["stop0"] == Piece("", 2, "stop")
     assert last["eos0"] == Piece("", 2, "stop")
     assert str(last["fault0"]) == "a fault"
-    assert "late0" not in last
+    assert isinstance(last["late0"], TimeoutError)
