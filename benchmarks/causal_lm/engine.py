@@ -19,7 +19,9 @@ from typing import Any
 
 
 class Edgekit:
-    """A causal-lm bundle through `edgekit.runtime.TextGenerator`."""
+    """A causal-lm bundle through `edgekit.runtime.TextGenerator`, a step for each token."""
+
+    prompt_lookup = False
 
     def __init__(self, model: str, threads: int) -> None:
         import edgekit
@@ -27,7 +29,7 @@ class Edgekit:
 
         self.version = f"edgekit {edgekit.__version__}"
         # Prompts are all different, so there is nothing to remember.
-        self._generator = TextGenerator.load(model, threads, prefix_cache_bytes=0)
+        self._generator = TextGenerator.load(model, threads, prefix_cache_bytes=0, prompt_lookup=self.prompt_lookup)
 
     def encode(self, text: str) -> list[int]:
         """The text's ids."""
@@ -36,6 +38,12 @@ class Edgekit:
     def generate(self, ids: list[int], new_tokens: int) -> Iterator[int]:
         """The new ids, one by one."""
         return self._generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True)
+
+
+class EdgekitLookup(Edgekit):
+    """The same with prompt lookup, which gives the same ids and is on unless told."""
+
+    prompt_lookup = True
 
 
 class LlamaCpp:
@@ -100,7 +108,7 @@ class Genai:
             yield int(generator.get_next_tokens()[0])
 
 
-ENGINES = {"edgekit": Edgekit, "llama.cpp": LlamaCpp, "genai": Genai}
+ENGINES = {"edgekit": Edgekit, "edgekit-lookup": EdgekitLookup, "llama.cpp": LlamaCpp, "genai": Genai}
 
 
 def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 python benchmarks/causal_lm/peers.py ENGINE:BITS:MODEL ... [--python ENGINE=PATH ...] [--threads 1 2] [--json FILE]
 
-ENGINE is edgekit (MODEL is a bundle), llama.cpp (a GGUF file) or genai (a directory of its builder); BITS, 8 or 4, says
-which are compared. ``--python`` names the Python in which an engine is installed; one that cannot be started is named
-and left out. How the models are made is in `convert.py`. All engines of one thread count are in memory together and
-take turns, in another order each round; each round has a prompt of its own, the same for all. Figures are medians over
-rounds; a ratio is edgekit's figure by the peer's in the same round: its median, smallest and largest are given, for
-every peer and for the better one (by its median).
+ENGINE is edgekit (MODEL is a bundle), edgekit-lookup (the same with prompt lookup), llama.cpp (a GGUF file) or genai (a
+directory of its builder); BITS, 8 or 4, says which are compared. ``--python`` names the Python in which an engine is
+installed; one that cannot be started is named and left out. How the models are made is in `convert.py`. All engines of
+one thread count are in memory together and take turns, in another order each round; each round has a prompt of its own,
+the same for all. Figures are medians over rounds; a ratio is edgekit's figure (without lookup) by the other's in the
+same round: its median, smallest and largest are given, for each and for the better peer (by its median).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def summarise(contenders: list[Contender], threads: int) -> list[dict[str, Any]]
         ours = next((one for one in contenders if (one.engine, one.bits) == ("edgekit", contender.bits)), None)
         for name in FIGURES:
             row[name] = spread(contender.rounds[name])
-            if ours is not None and contender.engine != "edgekit":
+            if ours is not None and contender is not ours:
                 pairs = zip(ours.rounds[name], contender.rounds[name], strict=True)
                 row[f"edgekit_ratio_{name}"] = spread([mine / theirs for mine, theirs in pairs])
         if ours is not None:
@@ -166,7 +166,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         told = ", ".join(show_ratio(ratio) for ratio in ratios if ratio)
         print(f"{row['threads']:>7} {row['bits']:>4}  {cells[0]:>22} {cells[1]:>20}  {row['engine']} {told}")
     for threads, bits, name in sorted({(row["threads"], row["bits"], name) for row in rows for name in FIGURES}):
-        peers = [r for r in rows if (r["threads"], r["bits"]) == (threads, bits) and f"edgekit_ratio_{name}" in r]
+        alike = [row for row in rows if (row["threads"], row["bits"]) == (threads, bits)]
+        peers = [row for row in alike if not row["engine"].startswith("edgekit") and f"edgekit_ratio_{name}" in row]
         if peers:
             best = max(peers, key=lambda row: row[name]["median"])
             told = show_ratio(best[f"edgekit_ratio_{name}"])
