@@ -50,15 +50,16 @@ class Scheme:
 
 # Positions are added, not multiplied, and a thousandth of the weights.
 _FLOAT = ("*positions.weight", None)
-# Measured on SmolLM2-135M. Blocks of 32 are also what MatMulNBits rounds its inputs by: blocks of 64 decode a tenth
-# faster and diverge twice as far from the float model, blocks of 16 the other way round. Zero points cost no time.
+# Measured on SmolLM2-135M. Blocks of 32 are also what MatMulNBits rounds its inputs by: blocks of 64 decode 10 to 25 %
+# faster and diverge 1.7 times as far from the float model; blocks of 16 take an eighth longer and diverge a tenth less.
+# Zero points cost no time.
 _FOUR_BITS = BlockFormat(4, 32, symmetric=False)
 _EIGHT_BITS = BlockFormat(8, 32, symmetric=False)
 
 SCHEMES: dict[tuple[str, str], Scheme] = {
     ("seq2seq", "int8"): Scheme(ChannelFormat(), (_FLOAT,)),
     ("causal-lm", "int8"): Scheme(_EIGHT_BITS, (_FLOAT,)),
-    # The embedding is the output layer too wherever the two are tied, and an error there meets every token.
+    # The embedding is the output layer too wherever the two are tied: in 4 bits it alone cost 6 % of perplexity.
     ("causal-lm", "int4"): Scheme(
         _FOUR_BITS, (_FLOAT, ("embedding.weight", _EIGHT_BITS), ("output.weight", _EIGHT_BITS))
     ),
