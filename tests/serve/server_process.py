@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for what takes milliseconds on an idle machine
 
@@ -89,6 +91,11 @@ class ServerProcess:
         while (found := self.metric(name)) != value:
             assert time.monotonic() < until, f"{name} is {found}, not {value}"
             time.sleep(0.02)
+
+    def is_connected_to(self, port):
+        """Whether the server still holds a connection to that port of ours."""
+        connections = psutil.Process(self.process.pid).net_connections("tcp")
+        return any(found.raddr and found.raddr.port == port for found in connections)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
