@@ -92,10 +92,12 @@ class ServerProcess:
             assert time.monotonic() < until, f"{name} is {found}, not {value}"
             time.sleep(0.02)
 
-    def is_connected_to(self, port):
-        """Whether the server still holds a connection to that port of ours."""
-        connections = psutil.Process(self.process.pid).net_connections("tcp")
-        return any(found.raddr and found.raddr.port == port for found in connections)
+    def wait_until_it_drops(self, port):
+        """Waits until the server holds no connection to that port of ours any more."""
+        process, until = psutil.Process(self.process.pid), time.monotonic() + PATIENCE
+        while any(found.raddr and found.raddr.port == port for found in process.net_connections("tcp")):
+            assert time.monotonic() < until, "the server still holds the connection"
+            time.sleep(0.05)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -6,7 +6,6 @@ import json
 import random
 import socket
 import threading
-import time
 
 import pytest
 
@@ -166,9 +165,7 @@ def test_a_stream_that_takes_too_long_says_so_and_a_client_that_reads_nothing_is
         connection.connect((server.host, server.port))
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
         assert connection.recv(1) == b"H"
-        port = connection.getsockname()[1]
-        while server.is_connected_to(port):
-            time.sleep(0.05)
+        server.wait_until_it_drops(connection.getsockname()[1])
     assert server.get("/health")[0] == 200
 
 
