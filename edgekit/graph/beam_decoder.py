@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.choice import emit_top
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.decoder import ssru
 from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
@@ -130,7 +131,8 @@ def _best(
     emit: Emitter, config: Seq2SeqConfig, log_probabilities: ir.Value, scores: ir.Value, candidates: ir.Value
 ) -> Outputs:
     """The best continuations of each sentence: first of each beam, then of them all."""
-    values, indices = emit.ops("TopK", log_probabilities, candidates, outputs=2, axis=-1)
+    size = None if config.has_shortlist else config.target_vocab_size
+    values, indices = emit_top(emit, log_probabilities, candidates, size)
     values = emit.op("Add", values, emit.op("Unsqueeze", scores, emit.ints(-1)))
     # 0 keeps the batch's size.
     values, indices = (emit.op("Reshape", x, emit.ints(0, -1)) for x in (values, indices))

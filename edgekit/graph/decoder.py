@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import UnsupportedError
+from edgekit.graph.choice import emit_largest
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
 from edgekit.graph.encoder import Outputs
@@ -141,7 +142,7 @@ def _output(emit: Emitter, config: Seq2SeqConfig, x: ir.Value) -> tuple[ir.Value
     """Logits ``float32 [batch, vocabulary]`` and the greedy choice ``int64 [batch]``."""
     if not config.has_shortlist:
         logits = emit.linear(x, "output", weight=config.output_weight, transposed=True)
-        return logits, emit.op("ArgMax", logits, axis=1, keepdims=0)
+        return logits, emit_largest(emit, logits, config.target_vocab_size)
     shortlist = emit.input("shortlist", "int64", ["shortlist_length"])
     weight = emit.input("output_weight", "float32", [config.d_model, "shortlist_length"])
     bias = emit.input("output_bias", "float32", ["batch", "shortlist_length"])
