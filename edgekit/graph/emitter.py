@@ -21,7 +21,7 @@ from edgekit.graph.blockwise import block_product, block_rows
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor
 from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor, Weights
 
-OPSET = 20
+OPSET = 21
 IR_VERSION = 10
 # Activations are unsigned, the middle as zero point: onnxruntime's fast integer kernels on x86 are u8 x s8.
 ACTIVATION_ZERO_POINT = 128
@@ -146,25 +146,28 @@ class Emitter:
             inputs = (xq, matrix, x_scale, scale, zero_point, None, bias)
             return self.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), None
         # With a scale a row, onnxruntime 1.32 adds the bias before it multiplies by the row's scale: add it afterwards.
-        xq, x_scale = self._quantize_rows(x)
+        xq, x_scale = self._quantize_rows(x, self._weights[name].shape[transposed])
         return self.op("MatMulIntegerToFloat", xq, matrix, x_scale, scale, zero_point, domain=MICROSOFT), bias
 
-    def _quantize_rows(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Symmetric activations with one scale a row, max|row| / 127: ``uint8 [rows, in]``, ``float32 [rows, 1]``.
+    def _quantize_rows(self, x: ir.Value, width: int) -> tuple[ir.Value, ir.Value]:
+        """Symmetric activations with one scale a row, max|row| / 127: ``uint8 [rows, width]``, ``float32 [rows, 1]``.
 
         A row of zeros has scale 0 and quantises to anything: the product is then scaled by 0, which is right.
         """
         if x not in self._quantized_rows:
-            largest = self.op("ReduceMax", self.op("Abs", x), self.ints(-1), keepdims=0)
+            producer = x.producer()
+            is_positive = producer is not None and producer.op_type == "Relu"
+            largest = self.op("ReduceMax", x if is_positive else self.op("Abs", x), self.ints(-1))
             scale = self.op("Mul", largest, self.constant(np.array(1 / ACTIVATION_STEPS, np.float32)))
-            quantized = self.op("QuantizeLinear", x, scale, self._row_zero_points(scale), axis=0)
-            self._quantized_rows[x] = quantized, self.op("Unsqueeze", scale, self.ints(-1))
+            # One block a row: a scale for each of axis 0 would need another shape than the product's.
+            quantized = self.op("QuantizeLinear", x, scale, self._row_zero_points(scale), axis=1, block_size=int(width))
+            self._quantized_rows[x] = quantized, scale
         return self._quantized_rows[x]
 
     def _row_zero_points(self, scale: ir.Value) -> ir.Value:
-        """``uint8 [rows]``, made once for all activations with the same number of rows."""
+        """``uint8 [rows, 1]``, made once for all activations with the same number of rows."""
         if self._zero_points is None:
-            middle = self.constant(np.array([ACTIVATION_ZERO_POINT], np.uint8))
+            middle = self.constant(np.array([[ACTIVATION_ZERO_POINT]], np.uint8))
             self._zero_points = self.op("Expand", middle, self.op("Shape", scale))
         return self._zero_points
 

@@ -54,10 +54,11 @@ def _layer(
     emit: Emitter, config: Seq2SeqConfig, x: ir.Value, mask: ir.Value, lengths: ir.Value, layer: str
 ) -> ir.Value:
     block = f"{layer}.self_attention"
-    qkv = emit.op("Reshape", emit.linear(x, f"{block}.qkv"), _shape(emit, lengths, 3 * config.d_model))
+    product, bias = emit.product(x, f"{block}.qkv", f"{block}.qkv.weight")
+    qkv = emit.op("Reshape", product, _shape(emit, lengths, 3 * config.d_model))
     query, key, value = emit.ops("Split", qkv, outputs=3, axis=2, num_outputs=3)
     heads = config.encoder_attention_heads
-    attended = emit.op("MultiHeadAttention", query, key, value, None, mask, domain=MICROSOFT, num_heads=heads)
+    attended = emit.op("MultiHeadAttention", query, key, value, bias, mask, domain=MICROSOFT, num_heads=heads)
     attended = emit.op("Reshape", attended, emit.ints(-1, config.d_model))
     x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
     return emit.feed_forward(x, f"{layer}.feed_forward", config.activation_function)
@@ -67,12 +68,15 @@ def _cross_attention_state(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, le
     heads = config.decoder_attention_heads
     head_dim = config.d_model // heads
     projected = emit.linear(x, f"decoder.layers.{layer}.cross_attention.key_value")
-    split = emit.op("Reshape", projected, _shape(emit, lengths, 2, heads, head_dim))
-    by_head = emit.op("Transpose", split, perm=[2, 0, 3, 1, 4])
-    halves = emit.ops("Split", by_head, outputs=2, axis=0, num_outputs=2)
+    halves = emit.ops("Split", projected, outputs=2, axis=1, num_outputs=2)
+    by_position = _shape(emit, lengths, heads, head_dim)
     shape: Shape = ["batch", heads, "source_length", head_dim]
     return {
-        f"cross_{name}_{layer}": (emit.op("Squeeze", half, emit.ints(0)), "float32", shape)
+        f"cross_{name}_{layer}": (
+            emit.op("Transpose", emit.op("Reshape", half, by_position), perm=[0, 2, 1, 3]),
+            "float32",
+            shape,
+        )
         for name, half in zip(("key", "value"), halves, strict=True)
     }
 

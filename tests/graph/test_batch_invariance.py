@@ -120,7 +120,7 @@ def test_what_padding_is_made_of_does_not_matter(precision, tmp_path):
 def test_an_activation_scale_of_the_whole_batch_would_be_noticed(tmp_path, monkeypatch):
     """One neighbour with large values changes a sentence where a scale is shared: this file's tests can fail."""
 
-    def one_scale(self, x):
+    def one_scale(self, x, width):
         scale = self.op(
             "Mul", self.op("ReduceMax", self.op("Abs", x), keepdims=0), self.constant(np.array(1 / 127, np.float32))
         )

@@ -206,7 +206,7 @@ def carrying_no_state(monkeypatch):
 FAULTS = {
     "bias of a product dropped": dropping_bias("encoder.layers.0.feed_forward.up"),
     "bias before a norm dropped": dropping_bias("decoder.layers.1.cross_attention.output"),
-    "keys and values swapped": swapping_halves(0),
+    "keys and values swapped": swapping_halves(1),
     "the least likely id chosen": choosing_the_worst,
     "padding attended to": ignoring_the_mask,
     "residual forgotten": forgetting_the_residual,
@@ -322,7 +322,7 @@ def test_a_bias_added_before_the_rows_scale_is_refused(marian, tmp_path, monkeyp
         product, _ = integer_product(self, x, layer, name, None, transposed)
         if bias is None:
             return product, None
-        scale = self._quantize_rows(x)[1]
+        scale = self._quantized_rows[x][1]
         return self.op("Add", product, self.op("Mul", bias, scale)), None
 
     monkeypatch.setattr(Emitter, "_integer_product", fused_bias)
