@@ -30,8 +30,7 @@ def edgekit(model: Path, threads: int) -> tuple[str, Translate]:
     translator = Translator.load(model, threads)
 
     def translate(batch: Sentences, beams: int, max_length: int, exact: bool) -> Sentences:
-        # One batch, as the other engines are asked for.
-        options: dict[str, Any] = {"beams": beams, "max_length": max_length, "batch_tokens": 10**9}
+        options: dict[str, Any] = {"beams": beams, "max_length": max_length}
         if isinstance(batch[0], str):
             return translator.translate(batch, **options)
         return translator.generate_ids(batch, **options)

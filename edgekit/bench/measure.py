@@ -52,7 +52,7 @@ class BenchSettings:
     limit: int | None = None
     latency_sentences: int = 100
     batched_sentences: int = 128
-    batch_tokens: int = 1024
+    batch_tokens: int = 512
     loads: int = 3
     resamples: int = BOOTSTRAP_RESAMPLES
     seed: int = BOOTSTRAP_SEED

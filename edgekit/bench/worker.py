@@ -8,7 +8,7 @@ In, on stdin, one JSON object a line; out, on stdout, one JSON object for each, 
     (start)                                             {"import_ms": 130.2, "load_ms": 41.0}
     {"do": "translate_each", "texts": [...]}            {"latency_ms": [...]}, one text at a time
     {"do": "translate_batched", "texts": [...],
-     "batch_tokens": 1024}                              {"translations": [...], "seconds": 1.25}
+     "batch_tokens": 512}                              {"translations": [...], "seconds": 1.25}
     {"do": "encode", "text": "..."}                     {"ids": [...]}
     {"do": "generate", "ids": [...],
      "new_tokens": 64, "prompt_lookup": false}          {"first_seconds": 0.17, "following_seconds": 0.5}

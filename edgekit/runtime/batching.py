@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from edgekit.runtime.arguments import whole_number
 
-DEFAULT_BATCH_TOKENS = 1024
+# The embedded model took 0.75 of the time that it took with 1024: shorter batches are less padding, and a layer's
+# activations stay in the cache. One of 512 wide layers and 58,000 ids took 1.06 times as long.
+DEFAULT_BATCH_TOKENS = 512
 # onnxruntime's product of one row (attention over the source in a decoder step) takes four terms at a time and adds a
 # remainder of three in another order. With lengths that are whole fours the order never changes: a sentence's result is
 # the same, bit for bit, whatever it is padded to.
