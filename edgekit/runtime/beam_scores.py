@@ -116,7 +116,10 @@ class Beams:
         self.done = np.zeros(len(limits), bool)
         self.position = 0
         self._limits = np.array(limits)
+        self._shortest = min(limits)
         self._finished: list[list[ScoredIds]] = [[] for _ in limits]
+        self._full = np.zeros(len(limits), bool)  # sentences with as many finished hypotheses as beams
+        self._first_rows = np.arange(len(limits))[:, None] * settings.beams
 
     def advance(self, candidates: Candidates) -> NDArray[np.int64]:
         """Takes a step's candidates, at least one a beam.
@@ -126,20 +129,23 @@ class Beams:
         """
         beams, length = self._settings.beams, self.position + 1
         ended = candidates.ids == self._generation.eos_token_id
+        ended_best = ended[:, :beams]
         best = Candidates(candidates.scores[:, :beams], candidates.ids[:, :beams], candidates.beams[:, :beams])
-        if ended[:, :beams].any():
-            self._finish(ended[:, :beams], best, length)
+        if ended_best.any():
+            self._finish(ended_best, best, length)
             # The others move up. An ended one is left only where a vocabulary has too few ids.
             order = np.argsort(ended, axis=1, kind="stable")[:, :beams]
             best = candidates.ranked(order)
             best.scores[np.take_along_axis(ended, order, 1)] = IMPOSSIBLE
-        rows: NDArray[np.int64] = (best.beams + np.arange(len(ended))[:, None] * beams).ravel()
+        rows: NDArray[np.int64] = (best.beams + self._first_rows).ravel()
         self._follow(rows, best)
         # At its limit a hypothesis of the best candidates ends as it is, or one step later with a forced EOS.
-        if not self._generation.forces_eos:
-            self._end_at_limit(length, length, beams - ended[:, :beams].sum(axis=1))
-        self._stop_early(length)
-        if self._generation.forces_eos:
+        is_limit, forces_eos = length >= self._shortest, self._generation.forces_eos
+        if is_limit and not forces_eos:
+            self._end_at_limit(length, length, beams - ended_best.sum(axis=1))
+        if self._full.any():
+            self._stop_early(length)
+        if is_limit and forces_eos:
             self._end_at_limit(length, length + 1, np.full(len(ended), beams))
         return rows
 
@@ -149,9 +155,10 @@ class Beams:
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
         """Keeps only these sentences of the batch."""
-        for name in ("ids", "scores", "ancestors", "_tokens", "done", "_limits"):
+        for name in ("ids", "scores", "ancestors", "_tokens", "done", "_limits", "_full"):
             setattr(self, name, getattr(self, name)[sentences])
         self._finished = [self._finished[i] for i in sentences]
+        self._first_rows = self._first_rows[: len(sentences)]
 
     def lengthen(self, capacity: int) -> None:
         """Makes room for more steps."""
@@ -190,15 +197,14 @@ class Beams:
         finished.append(ScoredIds(ids, float(summed) / length**self._settings.length_penalty))
         finished.sort(key=lambda hypothesis: -hypothesis.score)
         del finished[self._settings.beams :]
+        self._full[sentence] = len(finished) == self._settings.beams
 
     def _stop_early(self, length: int) -> None:
         """Marks sentences whose finished hypotheses no beam can better, as `BeamSettings.early_stopping` says."""
         settings = self._settings
-        for sentence, finished in enumerate(self._finished):
-            if self.done[sentence] or len(finished) < settings.beams:
-                continue
+        for sentence in np.flatnonzero(self._full & ~self.done).tolist():
             best_length = length
             if settings.early_stopping == "never" and settings.length_penalty > 0:
                 best_length = int(self._limits[sentence]) + self._generation.forces_eos
             best = float(self.scores[sentence, 0]) / best_length**settings.length_penalty
-            self.done[sentence] = settings.early_stopping is True or best <= finished[-1].score
+            self.done[sentence] = settings.early_stopping is True or best <= self._finished[sentence][-1].score
