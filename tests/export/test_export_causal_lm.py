@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from edgekit.bundle.generation import Chat, TextGeneration
 from edgekit.bundle.read import open_bundle, verify_bundle
-from edgekit.errors import SourceError
+from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export import pipeline
 from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.sources.local_directory import read_directory
@@ -168,8 +168,11 @@ def test_whatever_fails_leaves_nothing_behind(step, llama, tmp_path, monkeypatch
 
 def test_a_hostile_size_is_refused_before_memory_is_taken(llama, tmp_path):
     directory = save_checkpoint(tmp_path / "huge", make_model("llama"))
-    change(directory / "config.json", vocab_size=2**31 - 1, max_position_embeddings=1 << 20, head_dim=1 << 20)
-    with pytest.raises(SourceError, match=r"embed_tokens\.weight is \[300, 64\], expected \[2147483647, 64\]"):
+    change(directory / "config.json", vocab_size=2**31 - 1)
+    with pytest.raises(UnsupportedError, match=r"vocab_size=2147483647 \(expected at most 16777216\)"):
+        export(directory, "int8", tmp_path / "out")
+    change(directory / "config.json", vocab_size=1 << 24, max_position_embeddings=1 << 20, head_dim=1 << 20)
+    with pytest.raises(SourceError, match=r"embed_tokens\.weight is \[300, 64\], expected \[16777216, 64\]"):
         export(directory, "int8", tmp_path / "out")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
-from edgekit.graph.reference import Reference
+from edgekit.graph import reference
+from edgekit.graph.reference_products import ReferenceProducts
 from edgekit.graph.tensors import QuantizedTensor
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import embedded_dir
@@ -33,31 +34,32 @@ def unsigned_product(activations, weights):
     return product - ZERO_POINT * activations.sum(axis=1, dtype=np.int32, keepdims=True)
 
 
-class Recorder(Reference):
+class Recorder(ReferenceProducts):
     """Keeps the quantised activations and weights of every integer product."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.products = {}
+    found: dict
 
-    def _linear(self, x, layer, name=None, *, transposed=False):
+    def linear(self, x, layer, name=None, *, transposed=False, in_float=False):
         weight = self._weights[name or f"{layer}.weight"]
         if isinstance(weight, QuantizedTensor):
             quantized = np.rint(x / self._activation_scale(x, layer)).clip(-128, 127)
             matrix = weight.values.T if transposed else weight.values
-            self.products[layer] = ((quantized + ZERO_POINT).astype(np.uint8), matrix)
-        return super()._linear(x, layer, name, transposed=transposed)
+            self.found[layer] = ((quantized + ZERO_POINT).astype(np.uint8), matrix)
+        return super().linear(x, layer, name, transposed=transposed, in_float=in_float)
 
 
 @pytest.fixture(scope="module")
 def products(embedded_int8):
     """Activations and weights of every integer product, for the sentence of the bundle's self-check."""
     model = read_marian(read_directory(embedded_dir("marian-en-de"), "marian-en-de"))
-    recorder = Recorder(model.config, quantize_weights(model.weights), "int8")
     recorded = load(embedded_int8).manifest.self_check
     target = np.array([model.generation.start_token_id, *recorded.output_ids])
-    recorder.logits(np.array(recorded.input_ids), target)
-    return recorder.products
+    Recorder.found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "ReferenceProducts", Recorder)
+        calculation = reference.Reference(model.config, quantize_weights(model.weights), "int8")
+    calculation.logits(np.array(recorded.input_ids), target)
+    return Recorder.found
 
 
 def test_hand_worked_products():
