@@ -1,9 +1,9 @@
 """Which options of a MarianMT checkpoint are implemented, and which are refused.
 
 In: config.json and generation_config.json. Every option of MarianConfig and GenerationConfig in transformers 4.57
-is either implemented, or refused by name, or without effect on greedy search. ``num_beams`` is among the last on
-purpose: most checkpoints have 4 or 6, and edgekit translates greedily. An option that transformers doesn't know changes
-nothing there, nor here.
+is either implemented, or refused by name, or without effect on search. ``num_beams``, ``length_penalty`` and
+``early_stopping`` are among the last on purpose: most checkpoints ask for 4 or 6 beams, and edgekit translates greedily
+unless its caller asks for beams. An option that transformers doesn't know changes nothing there, nor here.
 """
 
 from __future__ import annotations
