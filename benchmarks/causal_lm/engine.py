@@ -41,7 +41,7 @@ class Edgekit:
 
 
 class EdgekitLookup(Edgekit):
-    """The same with prompt lookup, which gives the same ids and is on unless told."""
+    """The same with prompt lookup, which is on unless told; ids may differ where two are nearly as likely."""
 
     prompt_lookup = True
 

@@ -69,12 +69,16 @@ def build_causal_lm(
 
     Inputs: ``input_ids`` int64 ``[batch, sequence_length]``, padded on the right with any id; ``past_lengths`` int32
     ``[batch]``, each row's tokens in the cache; ``sequence_lengths`` int32 ``[batch]``, each row's real tokens among
-    ``input_ids``; ``output_rows`` int64 ``[outputs]``, the tokens whose successors are wanted, as indices into the
+    ``input_ids``; ``added_queries`` int64 ``[1]``, how many more attention is asked for behind each row's padding, 0 or
+    1, see below; ``output_rows`` int64 ``[outputs]``, the tokens whose successors are wanted, as indices into the
     flattened ``input_ids`` (padding has no meaningful successor); then, a layer, ``past_key_{layer}`` and
     ``past_value_{layer}`` float32 ``[batch, key_value_heads, capacity, head_dim]``, where ``capacity`` is at least a
-    row's tokens in the cache and ``sequence_length`` together, if ``present_*`` is the same memory. With room for one
-    token more, a row's logits are the same, bit for bit, whether its tokens came one by one or several at once; the
-    entry behind the last is written over then.
+    row's tokens in the cache, ``sequence_length`` and ``added_queries`` together, if ``present_*`` is the same memory.
+
+    onnxruntime multiplies one query by another order of additions than several, and a rounding that differs may grow to
+    a whole step where activations are int8. With an added query attention never has one alone: then a single token's
+    logits are the same, bit for bit, as among several, for a few percent of the time. The entry behind the last token
+    is written over, and has to be within the context.
 
     Outputs: ``next_ids`` int64 ``[outputs]``, the likeliest successors; ``logits`` float32 ``[outputs, vocab_size]``;
     ``present_key_{layer}``, ``present_value_{layer}``, of the past's shape.
@@ -85,10 +89,9 @@ def build_causal_lm(
     normed = _norm(emit, config, x, "layers.0.attention.norm")
     presents: Outputs = {}
     pasts = [_declare_past(emit, config, layer) for layer in range(config.layers)]
-    queries = _Queries.of(emit, config, step, pasts[0][0])
     for layer, past in enumerate(pasts):
         block = f"layers.{layer}"
-        attended, present = _attention(emit, config, queries, past, normed, layer)
+        attended, present = _attention(emit, config, step, past, normed, layer)
         presents |= present
         if layer == config.layers - 1:
             attended, x = emit.choose_rows(step.output_rows, attended, x)
@@ -112,18 +115,22 @@ class _Step:
     Attributes:
         input_ids: int64 ``[batch, sequence_length]``.
         past_lengths: int32 ``[batch]``.
-        sequence_lengths: int32 ``[batch]``.
         output_rows: int64 ``[outputs]``.
+        added_queries: int64 ``[1]``.
         shape: int64 ``[2]``, that of `input_ids`.
-        last: int32 ``[batch]``, position of each row's last real token.
-        longest: int32 ``[]``, at least every row's tokens, new ones and padding included.
+        tokens: int64 ``[rows, 2]``, row and index of each of `input_ids`.
+        counts: int32 ``[batch]``, queries of each row.
+        last: int32 ``[batch]``, the position of each row's last query.
+        longest: int32 ``[]``, at least every row's tokens: padding and what is added included.
     """
 
     input_ids: ir.Value
     past_lengths: ir.Value
-    sequence_lengths: ir.Value
     output_rows: ir.Value
+    added_queries: ir.Value
     shape: ir.Value
+    tokens: ir.Value
+    counts: ir.Value
     last: ir.Value
     longest: ir.Value
 
@@ -132,62 +139,24 @@ class _Step:
         input_ids = emit.input("input_ids", "int64", ["batch", "sequence_length"])
         past_lengths = emit.input("past_lengths", "int32", ["batch"])
         sequence_lengths = emit.input("sequence_lengths", "int32", ["batch"])
+        added_queries = emit.input("added_queries", "int64", [1])
         output_rows = emit.input("output_rows", "int64", ["outputs"])
+        added = emit.op("Cast", added_queries, to=ir.DataType.INT32)
         shape = emit.op("Shape", input_ids)
-        lengths = emit.op("Add", past_lengths, sequence_lengths)
-        last = emit.op("Sub", lengths, emit.constant(np.array(1, np.int32)))
+        tokens = emit.op("Transpose", emit.op("NonZero", emit.op("Expand", emit.ints(1), shape)), perm=[1, 0])
+        counts = emit.op("Add", sequence_lengths, added)
+        last = emit.op("Sub", emit.op("Add", past_lengths, counts), emit.constant(np.array(1, np.int32)))
         width = emit.op("Gather", emit.op("Cast", shape, to=ir.DataType.INT32), emit.constant(np.array(1)), axis=0)
         longest = emit.op("Add", emit.op("ReduceMax", past_lengths, keepdims=0), width)
-        return cls(input_ids, past_lengths, sequence_lengths, output_rows, shape, last, longest)
+        longest = emit.op("Add", longest, emit.op("Squeeze", added))
+        return cls(input_ids, past_lengths, output_rows, added_queries, shape, tokens, counts, last, longest)
 
-    def by_row(self, emit: Emitter, x: ir.Value, width: int) -> ir.Value:
-        """``[rows, width]`` as ``[batch, sequence_length, width]``."""
-        return emit.op("Reshape", x, emit.op("Concat", self.shape, emit.ints(width), axis=0))
-
-
-@dataclass(frozen=True)
-class _Queries:
-    """What attention is asked for: each row's new tokens, and one behind a single one.
-
-    onnxruntime multiplies one query by another order of additions than several, and a rounding that differs may grow
-    to a whole step where activations are int8. So attention never has one query alone, if the cache has room for one
-    more: a token that generates calculates the same as in a prompt, bit for bit.
-
-    Attributes:
-        step: the graph's inputs.
-        pads: int64 ``[6]``, what Pad adds to ``[batch, sequence_length, width]``.
-        length: int64 ``[1]``, sequence_length without what is added.
-        counts: int32 ``[batch]``, new tokens of each row.
-        last: int32 ``[batch]``, the position of each row's last.
-        longest: int32 ``[]``, at least every row's tokens.
-    """
-
-    step: _Step
-    pads: ir.Value
-    length: ir.Value
-    counts: ir.Value
-    last: ir.Value
-    longest: ir.Value
-
-    @classmethod
-    def of(cls, emit: Emitter, config: CausalLMConfig, step: _Step, past_key: ir.Value) -> _Queries:
-        length = emit.op("Shape", step.input_ids, start=1, end=2)
-        room = emit.op("Min", emit.op("Shape", past_key, start=2, end=3), emit.ints(config.context_length))
-        used = emit.op("Cast", step.longest, to=ir.DataType.INT64)
-        added = emit.op("And", emit.op("Equal", length, emit.ints(1)), emit.op("Less", used, room))
-        added, added32 = (emit.op("Cast", added, to=dtype) for dtype in (ir.DataType.INT64, ir.DataType.INT32))
-        pads = emit.op("Concat", emit.ints(0, 0, 0, 0), added, emit.ints(0), axis=0)
-        counts, last = (emit.op("Add", value, added32) for value in (step.sequence_lengths, step.last))
-        longest = emit.op("Add", step.longest, emit.op("Squeeze", added32))
-        return cls(step, pads, length, counts, last, longest)
-
-    def by_row(self, emit: Emitter, x: ir.Value, width: int) -> ir.Value:
-        """``[rows, width]`` as ``[batch, sequence_length, width]``, padded."""
-        return emit.op("Pad", self.step.by_row(emit, x, width), self.pads)
-
-    def unpadded(self, emit: Emitter, x: ir.Value) -> ir.Value:
-        """``[batch, sequence_length, width]`` without what was added."""
-        return emit.op("Slice", x, emit.ints(0), self.length, emit.ints(1))
+    def queries(self, emit: Emitter, x: ir.Value, width: int) -> ir.Value:
+        """``[rows, width]`` as ``[batch, sequence_length + added_queries, width]``: zeros are added."""
+        batch = emit.op("Shape", self.input_ids, start=0, end=1)
+        zeros = emit.op("ConstantOfShape", emit.op("Concat", batch, self.added_queries, emit.ints(width), axis=0))
+        by_row = emit.op("Reshape", x, emit.op("Concat", self.shape, emit.ints(width), axis=0))
+        return emit.op("Concat", by_row, zeros, axis=1)
 
 
 def _embed(emit: Emitter, config: CausalLMConfig, step: _Step) -> ir.Value:
@@ -214,7 +183,7 @@ def _cache_shape(config: CausalLMConfig) -> Shape:
 
 
 def _attention(
-    emit: Emitter, config: CausalLMConfig, queries: _Queries, past: list[ir.Value], x: ir.Value, layer: int
+    emit: Emitter, config: CausalLMConfig, step: _Step, past: list[ir.Value], x: ir.Value, layer: int
 ) -> tuple[ir.Value, Outputs]:
     """Attention over each row's tokens so far, before the output projection: ``[rows, query_width]``."""
     block = f"layers.{layer}.attention"
@@ -228,8 +197,8 @@ def _attention(
         attributes["local_window_size"] = config.local_window
     attended, *present = emit.ops(
         "GroupQueryAttention",
-        *(*_queries_keys_values(emit, config, queries, x, block), *past, queries.last, queries.longest, cos, sin),
-        *(*[None] * 7, queries.counts),
+        *(*_queries_keys_values(emit, config, step, x, block), *past, step.last, step.longest, cos, sin),
+        *(*[None] * 7, step.counts),
         outputs=3,
         domain=MICROSOFT,
         **attributes,
@@ -238,7 +207,7 @@ def _attention(
         f"present_{name}_{layer}": (value, "float32", _cache_shape(config))
         for name, value in zip(("key", "value"), present, strict=True)
     }
-    return emit.op("Reshape", queries.unpadded(emit, attended), emit.ints(-1, config.query_width)), presents
+    return emit.op("GatherND", attended, step.tokens), presents
 
 
 def _rotary_tables(emit: Emitter, config: CausalLMConfig, layer: int) -> tuple[ir.Value | None, ir.Value | None]:
@@ -249,13 +218,13 @@ def _rotary_tables(emit: Emitter, config: CausalLMConfig, layer: int) -> tuple[i
 
 
 def _queries_keys_values(
-    emit: Emitter, config: CausalLMConfig, queries: _Queries, x: ir.Value, block: str
+    emit: Emitter, config: CausalLMConfig, step: _Step, x: ir.Value, block: str
 ) -> tuple[ir.Value | None, ...]:
     """GroupQueryAttention's first three inputs: all in one where heads are not normalised."""
     query, key_value = config.query_width, config.key_value_width
     qkv = emit.linear(x, f"{block}.qkv")
     if not config.query_key_norm:
-        return queries.by_row(emit, qkv, query + 2 * key_value), None, None
+        return step.queries(emit, qkv, query + 2 * key_value), None, None
     parts = emit.ops("Split", qkv, emit.ints(query, key_value, key_value), outputs=3, axis=1)
     for index, (name, heads) in enumerate((("query", config.attention_heads), ("key", config.key_value_heads))):
         parts[index] = emit.op(
@@ -266,7 +235,7 @@ def _queries_keys_values(
             epsilon=config.norm_epsilon,
         )
     widths = (query, key_value, key_value)
-    return tuple(queries.by_row(emit, part, width) for part, width in zip(parts, widths, strict=True))
+    return tuple(step.queries(emit, part, width) for part, width in zip(parts, widths, strict=True))
 
 
 def _hidden(emit: Emitter, config: CausalLMConfig, x: ir.Value, block: str) -> ir.Value:

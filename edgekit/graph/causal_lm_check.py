@@ -82,6 +82,7 @@ def _run(directory: Path, config: CausalLMConfig, ids: np.ndarray) -> tuple[np.n
             "input_ids": padded[None],
             "past_lengths": np.array([position], np.int32),
             "sequence_lengths": np.array([len(fed)], np.int32),
+            "added_queries": np.zeros(1, np.int64),
             "output_rows": np.arange(len(fed)),
         }
         found, chosen, *presents = run_graph(session.run, names, feeds | cache)

@@ -97,8 +97,9 @@ class CausalSearch:
         self.states = manifest.state
         self.vocabulary = manifest.tokenizer.source_vocab_size
         self.session, self.prefixes = session, prefixes
+        self.prompt_lookup = prompt_lookup
         # None until a first draft shows whether this CPU's kernels allow it.
-        self.drafts: bool | None = None if prompt_lookup else False
+        self.drafts: bool | None = None
         self._eos = frozenset(manifest.generation.eos_token_ids)
 
     def run(self, rows: Sequence[Row]) -> Generator[Row, None, None]:
@@ -145,7 +146,7 @@ class _Batch:
         self._state = StateBuffers(search.states, self.slots, capacity)
         self._lengths = np.zeros(self.slots, np.int32)
         self._steps: dict[int, _Step] = {}  # bound for as many tokens of each row
-        drafted = len(rows) == 1 and rows[0].drafted and not self._samples
+        drafted = search.prompt_lookup and len(rows) == 1 and rows[0].drafted and not self._samples
         self._lookup = PromptLookup(rows[0].prompt) if drafted else None
 
     def admit(self, row: Row) -> int:
@@ -191,7 +192,8 @@ class _Batch:
         count = len(self.rows)
         step = self._steps.get(tokens)
         if step is None:
-            step = _Step(self._search, self._state, range(count), tokens, samples=self._samples, every=tokens > 1)
+            drafted = self._lookup is not None
+            step = _Step(self._search, self._state, range(count), tokens, samples=self._samples, drafted=drafted)
             self._steps[tokens] = step
         step.forward.input_ids[:] = input_ids
         step.forward.past_lengths[:] = self._lengths[:count]
@@ -200,8 +202,8 @@ class _Batch:
 
     def _make_room(self, tokens: int) -> None:
         used = int(self._lengths[: len(self.rows)].max())
-        # With room for two the graph calculates one token as it does several.
-        needed = used + max(tokens, 2)
+        # A single token that is calculated as among several takes the room of two.
+        needed = used + max(tokens, FEWEST_TOKENS)
         if needed > self._state.capacity:
             self._state.grow(min(max(needed, 2 * self._state.capacity), self._longest), used)
             self._steps.clear()
@@ -252,10 +254,10 @@ class _Step:
         tokens: int,
         *,
         samples: bool,
-        every: bool = False,
+        drafted: bool = False,
     ) -> None:
-        """``samples`` says that the ids are chosen from logits, ``every`` that they follow each token."""
-        rows = np.arange(tokens) if every else np.arange(1, len(slots) + 1) * tokens - 1
+        """``samples`` says that the ids are chosen from logits, ``drafted`` that they follow each token of one text."""
+        rows = np.arange(tokens) if drafted else np.arange(1, len(slots) + 1) * tokens - 1
         self._next_ids = None if samples else np.empty(len(rows), np.int64)
         self._logits = np.empty((len(rows), search.vocabulary if samples else 0), np.float32)
         self.forward = ForwardPass(
@@ -266,6 +268,7 @@ class _Step:
             tokens,
             rows,
             ("logits", self._logits) if self._next_ids is None else ("next_ids", self._next_ids),
+            as_several=drafted,
         )
 
     def choose(self, rows: Sequence[Row]) -> list[int]:

@@ -37,17 +37,20 @@ class ForwardPass:
         tokens: int,
         output_rows: NDArray[np.int64],
         output: tuple[str, NDArray[Any]],
+        *,
+        as_several: bool = False,
     ) -> None:
         """Binds everything.
 
         Args:
             session: of the graph.
             states: the manifest's.
-            buffers: their memory, with room for ``tokens`` more.
+            buffers: their memory, with room for ``tokens`` more, and one if ``as_several``.
             slots: which texts run.
             tokens: ids of each.
             output_rows: ``int64 [outputs]``, indices into ``count x tokens``.
             output: ``("next_ids", int64 [outputs])`` or ``("logits", float32 [outputs, vocabulary])``, to be written.
+            as_several: whether a single token is calculated as it is among several, which takes a little longer.
         """
         count = len(slots)
         self.input_ids = np.zeros((count, tokens), np.int64)
@@ -56,6 +59,7 @@ class ForwardPass:
             "input_ids": self.input_ids,
             "past_lengths": self.past_lengths,
             "sequence_lengths": np.full(count, tokens, np.int32),
+            "added_queries": np.array([as_several and tokens == 1], np.int64),
             "output_rows": output_rows,
         }
         self._session, self._binding = session, session.io_binding()

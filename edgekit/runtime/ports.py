@@ -20,7 +20,13 @@ DECODER_INPUTS = {"input_ids": "int64", "positions": "int64", "attention_mask": 
 DECODER_OUTPUTS = {"next_ids": "int64"}
 BEAM_INPUTS = {"input_ids": "int64", "scores": "float32", "position": "int64", "candidates": "int64"}
 BEAM_OUTPUTS = {"candidate_scores": "float32", "candidate_ids": "int64", "candidate_beams": "int64"}
-CAUSAL_INPUTS = {"input_ids": "int64", "past_lengths": "int32", "sequence_lengths": "int32", "output_rows": "int64"}
+CAUSAL_INPUTS = {
+    "input_ids": "int64",
+    "past_lengths": "int32",
+    "sequence_lengths": "int32",
+    "added_queries": "int64",
+    "output_rows": "int64",
+}
 CAUSAL_OUTPUTS = {"next_ids": "int64", "logits": "float32"}
 MOST_SHOWN = 4
 

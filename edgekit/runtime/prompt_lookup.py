@@ -1,12 +1,14 @@
 """Prompt lookup: what followed the last words before is taken as a draft, and one run of the graph says how much holds.
 
 A text that repeats its prompt (a summary, a correction, code) or itself gets several tokens for little more than the
-time of one, and comes out the same: a drafted token counts only where the model chooses it too (Saxena 2023,
+time of one, and no draft changes it: a drafted token counts only where the model chooses it too (Saxena 2023,
 github.com/apoorvumang/prompt-lookup-decoding; the speculative decoding of Leviathan et al. 2023, arXiv:2211.17192,
 with greedy choices and a draft that costs nothing).
 
 In: the ids so far. Out: ids that may follow. Whether several ids in one run give the very logits that one by one give
-depends on onnxruntime's kernels for this CPU and model: `runs_agree` finds out, once.
+depends on onnxruntime's kernels for this CPU and model: `runs_agree` finds out, once. One by one they run as among
+several (``as_several``) all through the text, whether or not drafts are found. Without lookup, in a batch for one, a
+text is rounded otherwise, and may take another of two tokens that are nearly as likely.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def runs_agree(
         for start in range(0, len(ids), size):
             rows = np.arange(size)
             output = ("logits", logits[start : start + size])
-            forward = ForwardPass(session, states, buffers, range(1), size, rows, output)
+            forward = ForwardPass(session, states, buffers, range(1), size, rows, output, as_several=True)
             forward.input_ids[0] = ids[start : start + size]
             forward.past_lengths[0] = past + start
             forward.run()

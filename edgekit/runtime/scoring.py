@@ -34,7 +34,7 @@ class TextScore:
 def calculate_logits(search: CausalSearch, ids: Sequence[int], first: int = 0) -> NDArray[np.float32]:
     """Logits of what follows each id from ``first`` on: ``float32 [len(ids) - first, vocabulary]``."""
     logits = np.empty((len(ids) - first, search.vocabulary), np.float32)
-    buffers = StateBuffers(search.states, 1, len(ids) + 1)
+    buffers = StateBuffers(search.states, 1, len(ids))
     for chunk in chunks(0, len(ids)):
         wanted = logits[max(chunk.start - first, 0) : max(chunk.stop - first, 0)]
         _run(search, buffers, ids[chunk.start : chunk.stop], chunk.start, wanted)
@@ -44,7 +44,7 @@ def calculate_logits(search: CausalSearch, ids: Sequence[int], first: int = 0) -
 def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
     """The log-probability of each id but the first."""
     found = np.empty(len(ids) - 1, np.float32)
-    buffers = StateBuffers(search.states, 1, len(ids) + 1)
+    buffers = StateBuffers(search.states, 1, len(ids))
     room = np.empty((min(len(ids), CHUNK_TOKENS), search.vocabulary), np.float32)
     for chunk in chunks(0, len(ids) - 1):
         following = np.asarray(ids[chunk.start + 1 : chunk.stop + 1])

@@ -23,8 +23,11 @@ class CausalLMSession:
         self.cache = {name: np.full(shape, np.nan, np.float32) for name in names}
         self.lengths = np.zeros(batch, np.int32)
 
-    def run(self, rows, width=None, every=False, filler=0):
-        """Feeds some more ids of each row; returns the logits after each row's last (or after every) token."""
+    def run(self, rows, width=None, every=False, filler=0, alone=False):
+        """Feeds some more ids of each row; returns the logits after each row's last (or after every) token.
+
+        One id of each row is calculated as among several, unless ``alone``.
+        """
         counts = np.array([len(row) for row in rows], np.int32)
         ids = np.full((len(rows), width or counts.max()), filler, np.int64)
         for index, row in enumerate(rows):
@@ -36,6 +39,7 @@ class CausalLMSession:
             "input_ids": ids,
             "past_lengths": self.lengths,
             "sequence_lengths": counts,
+            "added_queries": np.array([not alone and ids.shape[1] == 1], np.int64),
             "output_rows": np.concatenate(wanted).astype(np.int64),
         }
         binding = self.session.io_binding()

@@ -35,12 +35,12 @@ def session(request, case, tmp_path_factory):
     return CausalLMSession(directory, case.config, weights, precision_of(request.param))
 
 
-def generate(session, texts, **options):
+def generate(session, texts, alone=False, **options):
     """Logits after each prompt and after each of its `STEPS` last tokens: ``[texts, 1 + STEPS, vocabulary]``."""
     session.start(len(texts), CAPACITY)
     logits = [session.run([text[:-STEPS] for text in texts], **options)]
-    logits += [session.run([text[step : step + 1] for text in texts]) for step in (-4, -3, -2)]
-    logits.append(session.run([text[-1:] for text in texts]))
+    for step in range(-STEPS, 0):
+        logits.append(session.run([text[len(text) + step :][:1] for text in texts], alone=alone))
     return np.stack(logits, axis=1)
 
 
@@ -53,6 +53,13 @@ def test_neighbours_and_padding_change_nothing(session, alone):
     np.testing.assert_array_equal(generate(session, TEXTS), alone)
     order = [3, 0, 4]
     np.testing.assert_array_equal(generate(session, [TEXTS[row] for row in order]), alone[order])
+
+
+def test_neighbours_change_nothing_where_each_has_one_query_alone(session, alone):
+    found = generate(session, TEXTS, alone=True)
+    np.testing.assert_array_equal(found, np.concatenate([generate(session, [text], alone=True) for text in TEXTS]))
+    if session.precision == "fp32":
+        np.testing.assert_allclose(found, alone, atol=1e-4 * alone.std())
 
 
 def test_what_stands_in_the_padding_changes_nothing(session, alone):
@@ -93,13 +100,11 @@ def test_pieces_of_different_texts_may_run_together(session, alone):
     assert_same(session, found, alone[[0, 2], 0], alone)
 
 
-@pytest.mark.parametrize("room", [0, 1])
-def test_the_contexts_last_position_can_be_filled(session, room):
-    """Where there is no room, or no position, for one more token behind a single one."""
+def test_the_contexts_last_position_can_be_filled(session):
     ids = RANDOM.integers(0, VOCAB, session.config.context_length)
-    session.start(1, len(ids) + room)
+    session.start(1, len(ids))
     expected = session.run([ids], every=True)[-1]
-    session.start(1, len(ids) + room)
+    session.start(1, len(ids))
     session.run([ids[:-1]])
-    found = session.run([ids[-1:]])[0]
+    found = session.run([ids[-1:]], alone=True)[0]
     np.testing.assert_allclose(found, expected, atol=(1e-4 if session.precision == "fp32" else 1) * expected.std())

@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.runtime import TextGenerator, causal_search, prompt_lookup
+from edgekit.runtime.forward_pass import ForwardPass
 from edgekit.runtime.prompt_lookup import PromptLookup, runs_agree
 from edgekit.runtime.state_buffers import StateBuffers
 from tests.graph.causal_lm_checkpoints import make_llama
@@ -81,14 +82,20 @@ def runs(monkeypatch):
     return counts
 
 
+def generate_undrafted(bundle, prompt, count):
+    """The text on the same settings, where nothing is ever alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PromptLookup, "draft", lambda self, most: [])
+        return TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=count)
+
+
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("count", [1, 2, 3, 100, 1000])
 def test_a_text_is_the_same_with_and_without_drafts(bundle, runs, prompt, count):
-    plain = TextGenerator.load(bundle, prompt_lookup=False)
-    drafting = TextGenerator.load(bundle)
-    expected = plain.generate_ids([prompt], max_new_tokens=count)
+    expected = generate_undrafted(bundle, prompt, count)
     assert set(runs) <= {1}
     runs.clear()
+    drafting = TextGenerator.load(bundle)
     assert drafting.generate_ids([prompt], max_new_tokens=count) == expected
     assert list(drafting.stream_ids(prompt, max_new_tokens=count)) == expected[0]
 
@@ -103,15 +110,15 @@ def test_a_text_that_repeats_takes_fewer_runs(bundle, runs, monkeypatch):
 
 
 def test_drafts_of_which_nothing_holds_change_nothing(bundle, monkeypatch):
-    usual = TextGenerator.load(bundle).generate_ids(PROMPTS, max_new_tokens=60)
+    usual = [generate_undrafted(bundle, prompt, 60) for prompt in PROMPTS]
     monkeypatch.setattr(PromptLookup, "draft", lambda self, most: [3] * min(most, 4))
     for prompt, expected in zip(PROMPTS, usual, strict=True):
-        assert TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=60) == [expected]
+        assert TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=60) == expected
 
 
 @pytest.mark.parametrize("room", [0, 1, 5])
 def test_buffers_that_grow_among_drafts_change_nothing(bundle, room, monkeypatch):
-    usual = TextGenerator.load(bundle, prompt_lookup=False).generate_ids([PROMPTS[0]], max_new_tokens=100)
+    usual = generate_undrafted(bundle, PROMPTS[0], 100)
     monkeypatch.setattr(causal_search, "FIRST_ROOM", room)
     assert TextGenerator.load(bundle).generate_ids([PROMPTS[0]], max_new_tokens=100) == usual
 
@@ -142,6 +149,33 @@ def test_texts_that_are_drawn_or_run_together_are_not_drafted(bundle, runs, opti
     generator.generate_ids([PROMPTS[0]], max_new_tokens=20, **options)
     generator.generate_ids(PROMPTS, max_new_tokens=20)
     assert set(runs) == {1}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "several"),
+    [
+        (PROMPTS[1:2], {}, True),
+        (PROMPTS[1:2], {"prompt_lookup": False}, False),
+        (PROMPTS[1:2], {"temperature": 1.0, "seed": 0}, False),
+        (PROMPTS[:2], {}, False),
+    ],
+)
+def test_single_tokens_are_calculated_as_among_several_where_drafts_may_come(
+    bundle, monkeypatch, prompts, options, several
+):
+    found = set()
+
+    def record(*arguments, as_several):
+        if arguments[4] == 1:
+            found.add(as_several)
+        return ForwardPass(*arguments, as_several=as_several)
+
+    monkeypatch.setattr(causal_search, "ForwardPass", record)
+    TextGenerator.load(bundle).generate_ids(prompts, max_new_tokens=CONTEXT, **options)
+    assert found == {several}
+    found.clear()
+    TextGenerator.load(bundle, prompt_lookup=False).generate_ids(prompts, max_new_tokens=9, **options)
+    assert found == {False}
 
 
 def test_runs_that_differ_are_seen(bundle):
