@@ -1,9 +1,9 @@
 """The runtime that other apps embed: onnxruntime, numpy and tokenizers, nothing else (and jinja2 for a chat).
 
-Reading order of translation: `translator` (text in, text out), `greedy` (the loop), `batching`, `shortlist`, `segment`,
-`tokenizer`; of text generation: `text_generator`, `causal_search` (the loop), `state_buffers`, `prefix_cache`,
-`sampling`, `hub_tokenizer`, `token_stream`, `chat_template`; both share `session`. State and names come from the
-bundle's manifest, so the loops know no architecture.
+Reading order of translation: `translator` (text in, text out), `seq2seq_search`, `greedy` and `beam` (the loops),
+`beam_scores`, `encoding`, `batching`, `shortlist`, `segment`, `tokenizer`; of text generation: `text_generator`,
+`causal_search` (the loop), `state_buffers`, `prefix_cache`, `sampling`, `hub_tokenizer`, `token_stream`,
+`chat_template`; both share `session`. State and names come from the bundle's manifest: the loops know no architecture.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, overload
@@ -16,14 +15,11 @@ from edgekit.bundle.manifest import Generation, Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import find_bundle
 from edgekit.errors import BundleError, InputError
-from edgekit.runtime.arguments import texts, token_ids, whole_number
-from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS, batch_by_tokens
-from edgekit.runtime.beam import BeamSearch
+from edgekit.runtime.arguments import texts, whole_number
+from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS
 from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
-from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.segment import split_text
-from edgekit.runtime.session import create_session
-from edgekit.runtime.shortlist import load_shortlist
+from edgekit.runtime.seq2seq_search import Seq2SeqSearch
 from edgekit.runtime.tokenizer import Tokenizer
 
 # Models are trained on single sentences: filled up to what they take, they leave out sentences. 300 sentences of
@@ -78,15 +74,7 @@ class Translator:
             if files.source == files.target
             else Tokenizer.load(bundle.file(files.target), files.target_vocab_size, unk)
         )
-        self._bundle, self._threads = bundle, threads
-        self._search = GreedySearch(
-            manifest,
-            create_session(bundle.file(manifest.graphs["encoder"].file), threads),
-            create_session(bundle.file(manifest.graphs["decoder"].file), threads),
-            load_shortlist(bundle.path, manifest),
-        )
-        self._beam_search: BeamSearch | None = None
-        self._loading = threading.Lock()
+        self._search = Seq2SeqSearch(bundle, threads)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Translator:
@@ -280,15 +268,9 @@ class Translator:
         """
         settings = BeamSettings.checked(beams, length_penalty, early_stopping)
         if settings.beams > 1:
-            found = self._search_beams(input_ids, settings, batch_tokens, max_length)
+            found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length))
             return [hypotheses[0].ids for hypotheses in found]
-        batch_tokens, max_length = _limits(batch_tokens, max_length)
-        rows = self._checked_ids(input_ids)
-        results: list[list[int]] = [[] for _ in rows]
-        for batch in batch_by_tokens([len(row) for row in rows], batch_tokens):
-            for index, ids in zip(batch, self._search.search([rows[i] for i in batch], max_length), strict=True):
-                results[index] = ids
-        return results
+        return self._search.greedy(input_ids, *_limits(batch_tokens, max_length))
 
     def n_best_ids(
         self,
@@ -314,37 +296,8 @@ class Translator:
             raise InputError(f"n must be at most the number of beams, {settings.beams}, found {n}")
         if settings.beams == 1:
             settings = dataclasses.replace(settings, early_stopping=True)  # what greedy search does
-        found = self._search_beams(input_ids, settings, batch_tokens, max_length)
+        found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length))
         return [hypotheses[:n] for hypotheses in found]
-
-    def _search_beams(
-        self, input_ids: Sequence[Sequence[int]], settings: BeamSettings, batch_tokens: int, max_length: int | None
-    ) -> list[list[ScoredIds]]:
-        batch_tokens, max_length = _limits(batch_tokens, max_length)
-        rows = self._checked_ids(input_ids)
-        search = self._load_beam_search()
-        results: list[list[ScoredIds]] = [[] for _ in rows]
-        # A beam shares what its sentence has the most of, the encoder's part: it counts half.
-        lengths = [len(row) * max(1, settings.beams // 2) for row in rows]
-        for batch in batch_by_tokens(lengths, batch_tokens):
-            found = search.search([rows[i] for i in batch], settings, max_length)
-            for index, hypotheses in zip(batch, found, strict=True):
-                results[index] = hypotheses
-        return results
-
-    def _load_beam_search(self) -> BeamSearch:
-        """The decoder of beam search, loaded by the first call that needs it."""
-        with self._loading:
-            if self._beam_search is None:
-                graph = self.manifest.graphs.get("beam_decoder")
-                if graph is None:
-                    raise BundleError(
-                        f"{self._bundle.path}: this bundle has no decoder for beam search; export the model again, or "
-                        "translate with one beam"
-                    )
-                session = create_session(self._bundle.file(graph.file), self._threads)
-                self._beam_search = BeamSearch(self.manifest, self._search.encoder, session)
-            return self._beam_search
 
     def _cut(self, originals: list[str]) -> tuple[list[list[int]], list[range]]:
         """Source ids of every piece of every text, and which of them each text has."""
@@ -373,16 +326,6 @@ class Translator:
         longest = min(room, PIECE_TOKENS)
         pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= longest)]
         return [[*piece[:room], generation.eos_token_id] for piece in pieces]
-
-    def _checked_ids(self, input_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-        rows = token_ids(input_ids)
-        longest, vocabulary = self._generation.max_source_tokens, self.manifest.tokenizer.source_vocab_size
-        for index, row in enumerate(rows):
-            if not 0 < len(row) <= longest:
-                raise InputError(f"sentence {index} has {len(row)} ids; this model takes 1 to {longest}, EOS included")
-            if min(row) < 0 or max(row) >= vocabulary:
-                raise InputError(f"sentence {index} has ids outside the vocabulary, 0 to {vocabulary - 1}")
-        return rows
 
 
 def _limits(batch_tokens: int, max_length: int | None) -> tuple[int, int | None]:

@@ -16,7 +16,6 @@ from edgekit.export.sources.local_directory import read_directory
 from edgekit.quality.parallel_text import load_testset
 from edgekit.recipes import embedded_dir
 from edgekit.runtime import beam, beam_scores, load
-from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.shortlist import load_shortlist
 from edgekit.runtime.translator import Hypothesis
 from tests.graph.forced_decoding import ForcedDecoding
@@ -216,11 +215,12 @@ def test_a_cut_text_has_hypotheses_of_its_pieces(embedded_fp32):
 def test_the_beam_decoder_is_loaded_by_the_first_call_that_needs_it(embedded_int8):
     translator = load(embedded_int8)
     translator.translate("Yes.")
-    assert translator._beam_search is None
+    assert not translator._search.has_beam_search
     translator.translate("Yes.", beams=2)
-    loaded = translator._beam_search
+    assert translator._search.has_beam_search
+    loaded = translator._search.load_beam_search()
     translator.translate("No.", beams=3)
-    assert translator._beam_search is loaded is not None
+    assert translator._search.load_beam_search() is loaded
 
 
 def test_a_bundle_without_a_beam_decoder_translates_greedily_and_says_what_to_do(embedded_int8, tmp_path):
@@ -237,12 +237,10 @@ def test_a_bundle_without_a_beam_decoder_translates_greedily_and_says_what_to_do
 
 def test_a_manifest_that_does_not_fit_the_beam_decoder_is_refused(embedded_int8, student_bundle):
     manifest = open_bundle(embedded_int8).manifest
-    student = load(student_bundle)
-    student._load_beam_search()
+    student = load(student_bundle)._search.load_beam_search()
     message = r"the beam decoder's inputs lack ancestors; .*export the model again"
     with pytest.raises(BundleError, match=message):
-        beam.BeamSearch(manifest, student._search.encoder, student._beam_search.decoder)
-    assert isinstance(student._search, GreedySearch)
+        beam.BeamSearch(manifest, student.encoder, student.decoder)
 
 
 @pytest.mark.parametrize(("n", "beams"), [(5, 4), (2, 1)])
