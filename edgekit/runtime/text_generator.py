@@ -61,9 +61,9 @@ class TextGenerator:
             threads: Threads that one call may use; None for the measured default, 1.
             prefix_cache_bytes: Most memory for what was read before; 0 for none.
             prompt_lookup: Whether what a greedy text repeats of its prompt or of itself is drafted and verified several
-                tokens at once: faster where a text repeats, up to a tenth slower where not. Drafts change nothing, but
-                all of such a text is rounded otherwise than without, so where two tokens are nearly as likely it may
-                take the other.
+                tokens at once: faster where a text repeats; where not, slower by 4 % at 128 tokens, by 13 % at 400
+                (SmolLM2-135M). Drafts change nothing, but all of such a text is rounded otherwise than without: where
+                two tokens are nearly as likely, which in int8 is often, it may take the other.
 
         Raises:
             BundleError: A file of the bundle can't be loaded.
