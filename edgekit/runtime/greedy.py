@@ -67,12 +67,12 @@ class GreedySearch:
         steps: list[NDArray[np.int64]] = []  # ids chosen since rows last left the batch
         for length in range(1, int(limits.max()) + 1):
             steps.append(batch.step(length - 1))
-            running &= steps[-1] != eos
-            if length >= shortest:
-                running &= limits[alive] > length
-            left = np.count_nonzero(running)
-            if left == len(running):
+            # Most steps end no row. For a few numbers, a list is searched before numpy has begun.
+            if length < shortest and eos not in steps[-1].tolist():
                 continue
+            running &= steps[-1] != eos
+            running &= limits[alive] > length
+            left = np.count_nonzero(running)
             if not left or left <= (1 - DROP_SHARE) * len(running):
                 for row, ids in zip(alive.tolist(), np.stack(steps, axis=1).tolist(), strict=True):
                     outputs[row] += ids
