@@ -29,7 +29,7 @@ class Edgekit:
 
         self.version = f"edgekit {edgekit.__version__}"
         # Prompts are all different, so there is nothing to remember.
-        self._generator = TextGenerator.load(model, threads, prefix_cache_bytes=0, prompt_lookup=self.prompt_lookup)
+        self._generator = TextGenerator.load(model, threads, prefix_cache_bytes=0)
 
     def encode(self, text: str) -> list[int]:
         """The text's ids."""
@@ -37,11 +37,12 @@ class Edgekit:
 
     def generate(self, ids: list[int], new_tokens: int) -> Iterator[int]:
         """The new ids, one by one."""
-        return self._generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True)
+        lookup = self.prompt_lookup
+        return self._generator.stream_ids(ids, max_new_tokens=new_tokens, ignore_eos=True, prompt_lookup=lookup)
 
 
 class EdgekitLookup(Edgekit):
-    """The same with prompt lookup, which is on unless told; ids may differ where two are nearly as likely."""
+    """The same with prompt lookup; ids may differ where two are nearly as likely."""
 
     prompt_lookup = True
 

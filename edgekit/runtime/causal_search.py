@@ -45,7 +45,7 @@ class Row:
         limit: most new tokens.
         sampler: chooses tokens from logits; None for the graph's own ArgMax.
         ends_at_eos: whether EOS ends it; else EOS is a token like others, and only the limit does.
-        drafted: whether its repetitions are drafted, where the search does so.
+        drafted: whether its repetitions are drafted, if it runs alone (`edgekit.runtime.prompt_lookup`).
         ids: the new tokens, an EOS that ended them not among them.
         done: set when EOS or the limit is met; a caller who wants no more sets it too.
     """
@@ -54,7 +54,7 @@ class Row:
     limit: int
     sampler: Sampler | None = None
     ends_at_eos: bool = True
-    drafted: bool = True
+    drafted: bool = False
     ids: list[int] = field(default_factory=list)
     done: bool = False
 
@@ -77,27 +77,18 @@ def chunks(start: int, end: int) -> Iterator[range]:
 class CausalSearch:
     """Runs texts through one session; holds no state between calls but the prefix cache."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        session: ort.InferenceSession,
-        prefixes: PrefixCache,
-        *,
-        prompt_lookup: bool = False,
-    ) -> None:
+    def __init__(self, manifest: Manifest, session: ort.InferenceSession, prefixes: PrefixCache) -> None:
         """Takes a loaded session that `edgekit.runtime.ports.check_causal_ports` accepted; threads may share it.
 
         Args:
             manifest: the bundle's.
             session: of its graph.
             prefixes: what earlier prompts have left, and later ones will find.
-            prompt_lookup: whether a single greedy text is drafted; see `edgekit.runtime.prompt_lookup`.
         """
         assert isinstance(manifest.generation, TextGeneration)
         self.states = manifest.state
         self.vocabulary = manifest.tokenizer.source_vocab_size
         self.session, self.prefixes = session, prefixes
-        self.prompt_lookup = prompt_lookup
         # None until a first draft shows whether this CPU's kernels allow it.
         self.drafts: bool | None = None
         self._eos = frozenset(manifest.generation.eos_token_ids)
@@ -146,7 +137,7 @@ class _Batch:
         self._state = StateBuffers(search.states, self.slots, capacity)
         self._lengths = np.zeros(self.slots, np.int32)
         self._steps: dict[int, _Step] = {}  # bound for as many tokens of each row
-        drafted = search.prompt_lookup and len(rows) == 1 and rows[0].drafted and not self._samples
+        drafted = len(rows) == 1 and rows[0].drafted and not self._samples
         self._lookup = PromptLookup(rows[0].prompt) if drafted else None
 
     def admit(self, row: Row) -> int:

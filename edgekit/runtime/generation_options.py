@@ -25,7 +25,10 @@ class SamplingOptions(TypedDict, total=False):
         repetition_penalty: Above 1, tokens of the prompt and of the text become less likely.
         seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
         ignore_eos: Whether a text goes on behind EOS until its limit, so that its length is known: for measuring.
-        prompt_lookup: False for a text whose repetitions are not drafted, as with `TextGenerator`'s own setting.
+        prompt_lookup: Whether what a single greedy text repeats of its prompt or of itself is drafted, and verified
+            several tokens at once: faster for summaries, corrections and code. Drafts choose no token, but all of such a
+            text is rounded otherwise than without: where two tokens are nearly as likely, it may take the other. A text
+            that repeats nothing is some 4 % slower at 128 tokens, 13 % at 400.
     """
 
     max_new_tokens: int
@@ -66,7 +69,7 @@ class Options:
         max_new_tokens: Any = DEFAULT_NEW_TOKENS,
         stop: Any = (),
         ignore_eos: Any = False,
-        prompt_lookup: Any = True,
+        prompt_lookup: Any = False,
         **sampling: Any,
     ) -> Options:
         """Checks what a caller passes; what is not passed has its default.

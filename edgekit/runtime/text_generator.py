@@ -52,7 +52,6 @@ class TextGenerator:
         threads: int | None = None,
         *,
         prefix_cache_bytes: int = DEFAULT_PREFIX_CACHE_BYTES,
-        prompt_lookup: bool = True,
     ) -> None:
         """Loads the graph and the tokenizer of an opened bundle.
 
@@ -60,14 +59,10 @@ class TextGenerator:
             bundle: From `edgekit.bundle.read.open_bundle`.
             threads: Threads that one call may use; None for the measured default, 1.
             prefix_cache_bytes: Most memory for what was read before; 0 for none.
-            prompt_lookup: Whether what a greedy text repeats of its prompt or of itself is drafted and verified several
-                tokens at once: faster where a text repeats; where not, slower by 4 % at 128 tokens, by 13 % at 400
-                (SmolLM2-135M). Drafts change nothing, but all of such a text is rounded otherwise than without: where
-                two tokens are nearly as likely, which in int8 is often, it may take the other.
 
         Raises:
             BundleError: A file of the bundle can't be loaded.
-            InputError: ``threads`` is below 1, ``prefix_cache_bytes`` below 0, or ``prompt_lookup`` no bool.
+            InputError: ``threads`` is below 1, or ``prefix_cache_bytes`` below 0.
         """
         manifest = bundle.manifest
         if not isinstance(manifest.generation, TextGeneration):
@@ -92,8 +87,7 @@ class TextGenerator:
         session = create_session(bundle.file(manifest.graphs["model"].file), threads)
         check_causal_ports(manifest, session)
         self._prefixes = PrefixCache(prefix_cache_bytes)
-        prompt_lookup = arguments.flag("prompt_lookup", prompt_lookup)
-        self._search: CausalSearch | None = CausalSearch(manifest, session, self._prefixes, prompt_lookup=prompt_lookup)
+        self._search: CausalSearch | None = CausalSearch(manifest, session, self._prefixes)
 
     @classmethod
     def load(
@@ -102,7 +96,6 @@ class TextGenerator:
         threads: int | None = None,
         *,
         prefix_cache_bytes: int = DEFAULT_PREFIX_CACHE_BYTES,
-        prompt_lookup: bool = True,
     ) -> TextGenerator:
         """Loads an exported decoder-only model; see `edgekit.load` and `TextGenerator`.
 
@@ -110,8 +103,7 @@ class TextGenerator:
             ModelNotFoundError: There is no such bundle.
             BundleError: The bundle is damaged, or of another kind.
         """
-        bundle = open_bundle(find_bundle(Path(path)))
-        return cls(bundle, threads, prefix_cache_bytes=prefix_cache_bytes, prompt_lookup=prompt_lookup)
+        return cls(open_bundle(find_bundle(Path(path))), threads, prefix_cache_bytes=prefix_cache_bytes)
 
     @overload
     def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> str: ...

@@ -41,14 +41,14 @@ def test_ids_come_one_by_one(bundle):
     assert list(generator.stream_ids(PROMPT, max_new_tokens=9)) == []
 
 
-def test_one_text_may_go_without_drafts(bundle, monkeypatch):
+def test_one_text_may_be_drafted(bundle, monkeypatch):
     drafted = []
     draft = PromptLookup.draft
     monkeypatch.setattr(PromptLookup, "draft", lambda self, most: drafted.append(most) or draft(self, most))
     generator = TextGenerator.load(bundle)
-    (plain,) = generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True, prompt_lookup=False)
+    (plain,) = generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True)
     assert drafted == []
-    assert generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True) == [plain]
+    assert generator.generate_ids([PROMPT], max_new_tokens=9, ignore_eos=True, prompt_lookup=True) == [plain]
     assert drafted
     with pytest.raises(InputError, match="prompt_lookup must be True or False, found 1"):
         generator.generate_ids([PROMPT], prompt_lookup=1)

@@ -86,7 +86,7 @@ def generate_undrafted(bundle, prompt, count):
     """The text on the same settings, where nothing is ever alike."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PromptLookup, "draft", lambda self, most: [])
-        return TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=count)
+        return TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=count, prompt_lookup=True)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -96,14 +96,14 @@ def test_a_text_is_the_same_with_and_without_drafts(bundle, runs, prompt, count)
     assert set(runs) <= {1}
     runs.clear()
     drafting = TextGenerator.load(bundle)
-    assert drafting.generate_ids([prompt], max_new_tokens=count) == expected
-    assert list(drafting.stream_ids(prompt, max_new_tokens=count)) == expected[0]
+    assert drafting.generate_ids([prompt], max_new_tokens=count, prompt_lookup=True) == expected
+    assert list(drafting.stream_ids(prompt, max_new_tokens=count, prompt_lookup=True)) == expected[0]
 
 
 def test_a_text_that_repeats_takes_fewer_runs(bundle, runs, monkeypatch):
     """Whatever this CPU's kernels: what holds is decided by the verifying run."""
     monkeypatch.setattr(causal_search, "runs_agree", lambda *arguments: True)
-    (ids,) = TextGenerator.load(bundle).generate_ids([PROMPTS[0]], max_new_tokens=100)
+    (ids,) = TextGenerator.load(bundle).generate_ids([PROMPTS[0]], max_new_tokens=100, prompt_lookup=True)
     assert len(ids) == 100
     assert len(runs) < 95
     assert max(runs) == 1 + prompt_lookup.MOST_DRAFTED
@@ -113,24 +113,27 @@ def test_drafts_of_which_nothing_holds_change_nothing(bundle, monkeypatch):
     usual = [generate_undrafted(bundle, prompt, 60) for prompt in PROMPTS]
     monkeypatch.setattr(PromptLookup, "draft", lambda self, most: [3] * min(most, 4))
     for prompt, expected in zip(PROMPTS, usual, strict=True):
-        assert TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=60) == expected
+        assert TextGenerator.load(bundle).generate_ids([prompt], max_new_tokens=60, prompt_lookup=True) == expected
 
 
 @pytest.mark.parametrize("room", [0, 1, 5])
 def test_buffers_that_grow_among_drafts_change_nothing(bundle, room, monkeypatch):
     usual = generate_undrafted(bundle, PROMPTS[0], 100)
     monkeypatch.setattr(causal_search, "FIRST_ROOM", room)
-    assert TextGenerator.load(bundle).generate_ids([PROMPTS[0]], max_new_tokens=100) == usual
+    assert TextGenerator.load(bundle).generate_ids([PROMPTS[0]], max_new_tokens=100, prompt_lookup=True) == usual
 
 
 def test_a_draft_is_cut_where_the_text_ends(bundle):
     generator = TextGenerator.load(bundle)
-    (ids,) = generator.generate_ids([PROMPTS[0]], max_new_tokens=60)
+    (ids,) = generator.generate_ids([PROMPTS[0]], max_new_tokens=60, prompt_lookup=True)
     generator._search._eos = frozenset([ids[-1]])
-    assert generator.generate_ids([PROMPTS[0]], max_new_tokens=60) == [ids[: ids.index(ids[-1])]]
-    text = generator.generate("ababababab", max_new_tokens=60, ignore_eos=True)
+    assert generator.generate_ids([PROMPTS[0]], max_new_tokens=60, prompt_lookup=True) == [ids[: ids.index(ids[-1])]]
+    text = generator.generate("ababababab", max_new_tokens=60, ignore_eos=True, prompt_lookup=True)
     stop = text[-3:]
-    assert generator.generate("ababababab", max_new_tokens=60, ignore_eos=True, stop=stop) == text[: text.index(stop)]
+    assert (
+        generator.generate("ababababab", max_new_tokens=60, ignore_eos=True, stop=stop, prompt_lookup=True)
+        == text[: text.index(stop)]
+    )
 
 
 def test_where_kernels_disagree_nothing_is_drafted(bundle, runs, monkeypatch):
@@ -138,26 +141,28 @@ def test_where_kernels_disagree_nothing_is_drafted(bundle, runs, monkeypatch):
     monkeypatch.setattr(causal_search, "runs_agree", lambda *arguments: bool(checks.append(1)))
     generator = TextGenerator.load(bundle)
     for _ in range(2):
-        generator.generate_ids([PROMPTS[0]], max_new_tokens=50)
+        generator.generate_ids([PROMPTS[0]], max_new_tokens=50, prompt_lookup=True)
     assert set(runs) == {1}
     assert checks == [1]  # asked once
 
 
-@pytest.mark.parametrize("options", [{"temperature": 1.0, "seed": 0}, {"repetition_penalty": 1.2}])
+@pytest.mark.parametrize(
+    "options", [{"temperature": 1.0, "seed": 0}, {"repetition_penalty": 1.2}, {"prompt_lookup": False}]
+)
 def test_texts_that_are_drawn_or_run_together_are_not_drafted(bundle, runs, options):
     generator = TextGenerator.load(bundle)
-    generator.generate_ids([PROMPTS[0]], max_new_tokens=20, **options)
-    generator.generate_ids(PROMPTS, max_new_tokens=20)
+    generator.generate_ids([PROMPTS[0]], max_new_tokens=20, **{"prompt_lookup": True, **options})
+    generator.generate_ids(PROMPTS, max_new_tokens=20, prompt_lookup=True)
     assert set(runs) == {1}
 
 
 @pytest.mark.parametrize(
     ("prompts", "options", "several"),
     [
-        (PROMPTS[1:2], {}, True),
-        (PROMPTS[1:2], {"prompt_lookup": False}, False),
-        (PROMPTS[1:2], {"temperature": 1.0, "seed": 0}, False),
-        (PROMPTS[:2], {}, False),
+        (PROMPTS[1:2], {"prompt_lookup": True}, True),
+        (PROMPTS[1:2], {}, False),
+        (PROMPTS[1:2], {"prompt_lookup": True, "temperature": 1.0, "seed": 0}, False),
+        (PROMPTS[:2], {"prompt_lookup": True}, False),
     ],
 )
 def test_single_tokens_are_calculated_as_among_several_where_drafts_may_come(
@@ -173,9 +178,6 @@ def test_single_tokens_are_calculated_as_among_several_where_drafts_may_come(
     monkeypatch.setattr(causal_search, "ForwardPass", record)
     TextGenerator.load(bundle).generate_ids(prompts, max_new_tokens=CONTEXT, **options)
     assert found == {several}
-    found.clear()
-    TextGenerator.load(bundle, prompt_lookup=False).generate_ids(prompts, max_new_tokens=9, **options)
-    assert found == {False}
 
 
 def test_runs_that_differ_are_seen(bundle):
@@ -202,4 +204,4 @@ def test_runs_that_differ_are_seen(bundle):
 @pytest.mark.parametrize("value", [None, 1, "yes"])
 def test_prompt_lookup_is_true_or_false(bundle, value):
     with pytest.raises(InputError, match=f"prompt_lookup must be True or False, found {value!r}"):
-        TextGenerator.load(bundle, prompt_lookup=value)
+        TextGenerator.load(bundle).generate_ids(PROMPTS, prompt_lookup=value)
