@@ -26,8 +26,8 @@ class SamplingOptions(TypedDict, total=False):
         seed: The same seed gives the same text, alone or in a list; without one each text is drawn anew.
         ignore_eos: Whether a text goes on behind EOS until its limit, so that its length is known: for measuring.
         prompt_lookup: Whether what a single greedy text repeats of its prompt or of itself is drafted, and verified
-            several tokens at once: faster for summaries, corrections and code. Drafts choose no token, but all of such a
-            text is rounded otherwise than without: where two tokens are nearly as likely, it may take the other. A text
+            several tokens at once: faster for summaries, corrections and code. Drafts choose no token, but all of such
+            a text is rounded otherwise than without: where two tokens are nearly as likely, it may take the other. One
             that repeats nothing is some 4 % slower at 128 tokens, 13 % at 400.
     """
 
