@@ -84,6 +84,8 @@ def command(
     else:
         # An argument of bytes that are no text would be a lone surrogate, which no tokenizer takes.
         prompt = os.fsencode(prompt).decode("utf-8", errors="replace")
+        if not prompt:
+            raise InputError("expected a prompt, found an empty one; give some text, or leave it out to read stdin")
     from edgekit.runtime import TextGenerator
 
     bundle = bundle_for(model, precision, source, task="text-generation")

@@ -103,7 +103,7 @@ def test_wrong_options_are_one_line(bundle):
     done = edgekit_here("generate", bundle, "x", "--temperature", "-1")
     assert_fails(done, 1, "temperature must be a number from 0, found -1.0")
     assert_fails(edgekit_here("generate", bundle, "x", "--top-p", "7"), 1, "top_p must be a number above 0, up to 1")
-    assert_fails(edgekit_here("generate", bundle, "", *FEW), 1, "takes texts that are not empty")
+    assert_fails(edgekit_here("generate", bundle, "", *FEW), 1, "expected a prompt, found an empty one; give some text")
     assert_fails(edgekit_here("generate", bundle, "x " * 500), 1, "tokens; tiny takes at most 159")
     done = edgekit_here("generate", bundle, "x", "--system", "y")
     assert (done.returncode, done.stdout) == (2, "")
