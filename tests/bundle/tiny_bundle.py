@@ -6,6 +6,7 @@ answers with its ArgMax.
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,22 @@ def build_tiny_bundle(target: Path, force: bool = False) -> Path:
         fill(directory)
         write_manifest(directory, tiny_manifest())
     return target
+
+
+def write_bundle(
+    target: Path,
+    force: bool = False,
+    manifest: Manifest | None = None,
+    encoder: onnx.ModelProto | None = None,
+    then: Callable[[Path], object] = lambda directory: None,
+) -> None:
+    """Writes the tiny bundle, or a variant; ``then`` is the last that happens before the block ends."""
+    with stage_bundle(target, force=force) as directory:
+        fill(directory, encoder)
+        write_manifest(directory, manifest or tiny_manifest())
+        then(directory)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """The bytes of each file of a directory."""
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
