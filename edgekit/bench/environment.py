@@ -20,7 +20,7 @@ import psutil  # type: ignore[import-untyped]
 
 from edgekit import __version__
 
-__all__ = ["CpuReading", "Environment", "background_cores", "busy_reason", "read_cpu", "read_environment"]
+__all__ = ["Conditions", "CpuReading", "Environment", "background_cores", "busy_reason", "read_cpu", "read_environment"]
 
 # The instruction sets on which the speed of int8 and fp32 products depends, as py-cpuinfo spells them.
 ISA_FLAGS = (
@@ -67,6 +67,28 @@ class Environment:
     versions: dict[str, str | None]
     load_average_1m: float | None
     background_cores_before: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine did during the timed rounds.
+
+    Attributes:
+        background_cores: CPU use of other work, in cores.
+        stolen_cores: CPU time that the host gave to other machines, in cores; part of ``background_cores``.
+        frequency_mhz: Lowest and highest mean frequency of the cores that a round began with; None where unknown.
+        throttle_events: How often a core was slowed for its heat; None where the system does not count.
+        quota_throttled_seconds: How long a CPU quota (a container's) held the processes back; None where there is none.
+        speed_range: Slowest and fastest of the rounds in which the same small calculation was timed, in units of their
+            median: ``(0.9, 1.02)`` says that the machine was once 10 % slower.
+    """
+
+    background_cores: float
+    stolen_cores: float
+    frequency_mhz: tuple[float, float] | None
+    throttle_events: int | None
+    quota_throttled_seconds: float | None
+    speed_range: tuple[float, float]
 
 
 @dataclass(frozen=True)
