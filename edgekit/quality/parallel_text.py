@@ -1,9 +1,9 @@
-"""Reads parallel text: the test sets packaged with edgekit, or a user's own file.
+"""Reads parallel text: the test and development sets packaged with edgekit, or a user's own file.
 
 In: a set's name and a language pair, or the path of a ``source<TAB>reference`` file (UTF-8, ``.gz`` or plain).
 Out: a `TestSet`. A packaged set is stored once a language pair and serves both directions. Refused, in one line that
 names the file: lines that are not two non-empty columns, text that is not UTF-8, a file with nothing in it.
-Where the packaged sets come from is in ``testsets/ATTRIBUTION.md``.
+Where the packaged sets come from is in ``testsets/ATTRIBUTION.md`` and ``devsets/ATTRIBUTION.md``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ __all__ = ["TestSet", "load_testset", "testset_names"]
 BAD_LINES_LISTED = 5
 USER_LICENSE = "the user's own"
 SUFFIX = ".tsv.gz"
+# Folders of packaged sets: what is only reported, and what edgekit calibrates and chooses on.
+TESTSETS, DEVSETS = "testsets", "devsets"
+KINDS = {TESTSETS: "test set", DEVSETS: "development set"}
 
 # Keyed by the packaged file's name without its ending; the attribution beside the files says more.
 LICENSES = {
     "flores-dev.en-de": "CC BY-SA 4.0",
     "flores-dev.en-pt": "CC BY-SA 4.0",
+    "ntrex.en-pt": "CC BY-SA 4.0",
     "tatoeba.en-de": "CC BY 2.0 FR",
     "tatoeba.en-pt": "CC BY 2.0 FR",
+    "valid.en-de": "a mixture: see devsets/ATTRIBUTION.md",
+    "valid.en-pt": "a mixture: see devsets/ATTRIBUTION.md",
 }
 
 
@@ -62,18 +68,21 @@ class TestSet:
         return replace(self, sources=self.sources[:count], references=self.references[:count])
 
 
-def testset_names(source_language: str, target_language: str) -> list[str]:
-    """Names of the test sets packaged for a language pair, in either direction, sorted; may be empty."""
-    return sorted(name for name, _, _ in _packaged(source_language, target_language))
+def testset_names(source_language: str, target_language: str, folder: str = TESTSETS) -> list[str]:  # noqa: PT028
+    """Names of the sets packaged for a language pair, in either direction, sorted; may be empty."""
+    return sorted(name for name, _, _ in _packaged(source_language, target_language, folder))
 
 
-def load_testset(name_or_path: str, source_language: str | None, target_language: str | None) -> TestSet:
-    """The packaged test set of that name for a language pair, or the pairs of a user's file.
+def load_testset(
+    name_or_path: str, source_language: str | None, target_language: str | None, folder: str = TESTSETS
+) -> TestSet:
+    """The packaged set of that name for a language pair, or the pairs of a user's file.
 
     Args:
         name_or_path: A name that `testset_names` gives, or a path. A packaged name wins over a file of the same name.
         source_language: Language of the model's input as ISO 639-1, such as ``en``; only packaged sets need it.
         target_language: Language of its output.
+        folder: `TESTSETS`, or `DEVSETS`.
 
     Raises:
         InputError: There is neither such a set nor such a file; or a line is not two non-empty columns, the text is
@@ -81,30 +90,30 @@ def load_testset(name_or_path: str, source_language: str | None, target_language
     """
     names: list[str] = []
     if source_language and target_language:
-        names = testset_names(source_language, target_language)
+        names = testset_names(source_language, target_language, folder)
         if name_or_path in names:
-            return _load_packaged(name_or_path, source_language, target_language)
+            return _load_packaged(name_or_path, source_language, target_language, folder)
     path = Path(name_or_path)
     if path.is_file():
         return _parse(path, str(path), path.name.removesuffix(".gz").removesuffix(".tsv"), USER_LICENSE)
     pair = f"{source_language or '?'}-{target_language or '?'}"
     known = ", ".join(names) if names else "none"
     raise InputError(
-        f'no test set "{name_or_path}" for {pair}: expected a packaged set ({known}) or the path of a '
+        f'no {KINDS[folder]} "{name_or_path}" for {pair}: expected a packaged set ({known}) or the path of a '
         "source<TAB>reference file; there is neither"
     )
 
 
-def _packaged(source: str, target: str) -> Iterator[tuple[str, bool, Traversable]]:
+def _packaged(source: str, target: str, folder: str) -> Iterator[tuple[str, bool, Traversable]]:
     """(name, whether to swap the columns, file) of each packaged set that serves a direction."""
-    for entry in resources.files("edgekit.quality").joinpath("testsets").iterdir():
+    for entry in resources.files("edgekit.quality").joinpath(folder).iterdir():
         name, _, pair = entry.name.removesuffix(SUFFIX).rpartition(".")
         if entry.name.endswith(SUFFIX) and pair in (f"{source}-{target}", f"{target}-{source}"):
             yield name, pair != f"{source}-{target}", entry
 
 
-def _load_packaged(name: str, source: str, target: str) -> TestSet:
-    swap, entry = next((swap, entry) for found, swap, entry in _packaged(source, target) if found == name)
+def _load_packaged(name: str, source: str, target: str, folder: str) -> TestSet:
+    swap, entry = next((swap, entry) for found, swap, entry in _packaged(source, target, folder) if found == name)
     loaded = _parse(entry, entry.name, name, LICENSES[entry.name.removesuffix(SUFFIX)])
     return replace(loaded, sources=loaded.references, references=loaded.sources) if swap else loaded
 

@@ -2,11 +2,12 @@
 
 In: a packaged text's name or the path of a UTF-8 file (``.gz`` or plain). Out: an `EvaluationText`. Refused, in one
 line that names the file: another encoding, a file without a word, one that is unreadable or larger than 64 MiB.
-Where the packaged text comes from is in ``testsets/ATTRIBUTION.md``.
+Where the packaged texts come from is in ``testsets/ATTRIBUTION.md`` and ``devsets/ATTRIBUTION.md``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -22,17 +23,25 @@ DEFAULT_TEXT = "wikitext2-start"
 
 @dataclass(frozen=True)
 class PackagedText:
-    """A file of ``testsets``, how many of its lines (None: all), and its licence."""
+    """A file of ``folder``, how many of its lines (None: all), and its licence."""
 
     file: str
     lines: int | None
     license: str
+    folder: str = "testsets"
 
 
 # 177 lines are the first three articles: enough to tell precisions apart in minutes on one core.
 PACKAGED = {
     "wikitext2": PackagedText("wikitext2-test-a.txt.gz", None, "CC BY-SA 3.0 and 4.0"),
     "wikitext2-start": PackagedText("wikitext2-test-a.txt.gz", 177, "CC BY-SA 3.0 and 4.0"),
+}
+
+# What edgekit calibrates and chooses on; it shares no article with the texts above.
+DEVELOPMENT = {
+    "wikitext2-development": PackagedText(
+        "wikitext2-valid-start.txt.gz", None, "CC BY-SA 3.0 and 4.0", folder="devsets"
+    )
 }
 
 
@@ -84,25 +93,26 @@ def text_names() -> list[str]:
     return sorted(PACKAGED)
 
 
-def load_text(name_or_path: str) -> EvaluationText:
+def load_text(name_or_path: str, packaged_texts: Mapping[str, PackagedText] = PACKAGED) -> EvaluationText:
     """The packaged text of that name, or a user's file.
 
     Args:
         name_or_path: A name that `text_names` gives, or a path. A packaged name wins over a file of the same name.
+        packaged_texts: `PACKAGED`, or `DEVELOPMENT`.
 
     Raises:
         InputError: There is neither such a text nor such a file; or the file is not UTF-8, holds no word, is
             unreadable or larger than 64 MiB.
     """
-    if packaged := PACKAGED.get(name_or_path):
-        entry = resources.files("edgekit.quality").joinpath("testsets", packaged.file)
+    if packaged := packaged_texts.get(name_or_path):
+        entry = resources.files("edgekit.quality").joinpath(packaged.folder, packaged.file)
         text, sha256 = read_text(entry, packaged.file, "a text")
         return EvaluationText(name_or_path, text, sha256, packaged.license).first(packaged.lines)
     path = Path(name_or_path)
     if not path.is_file():
         raise InputError(
-            f'no text "{name_or_path}": expected a packaged one ({", ".join(text_names())}) or the path of a UTF-8 '
-            "file; there is neither"
+            f'no text "{name_or_path}": expected a packaged one ({", ".join(sorted(packaged_texts))}) or the path of a '
+            "UTF-8 file; there is neither"
         )
     text, sha256 = read_text(path, str(path), "a text")
     if not text.strip():

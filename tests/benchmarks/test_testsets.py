@@ -10,9 +10,10 @@ from edgekit.quality import parallel_text
 from edgekit.quality.parallel_text import load_testset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+DEVELOPMENT = Path(parallel_text.__file__).parent / "devsets"
 SCRIPT = runpy.run_path(str(BENCHMARKS / "testsets" / "sample.py"))
 sample_pairs, write_pairs = SCRIPT["sample_pairs"], SCRIPT["write_pairs"]
-DEVSETS = sorted((BENCHMARKS / "devsets").glob("*.tsv.gz"))
+DEVSETS = sorted(DEVELOPMENT.glob("*.gz"))
 
 
 @pytest.mark.parametrize(("source", "target"), [("en", "de"), ("en", "pt")])
@@ -28,8 +29,8 @@ def test_development_sets_share_no_text_with_test_sets(source, target):
 
 
 def test_every_development_set_is_attributed():
-    attribution = (BENCHMARKS / "devsets" / "ATTRIBUTION.md").read_text(encoding="utf-8")
-    assert len(DEVSETS) == 3
+    attribution = (DEVELOPMENT / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert len(DEVSETS) == 4
     assert [path.name for path in DEVSETS if f"`{path.name}`" not in attribution] == []
 
 
