@@ -34,5 +34,9 @@ class InputError(EdgekitError):
     """Text, ids or options given to a model or a measurement that it cannot take."""
 
 
+class QualityError(EdgekitError):
+    """A bundle that loses more than its budget against fp32, or of which the text at hand can't tell."""
+
+
 class MissingExtraError(EdgekitError):
     """A part of edgekit whose optional dependencies are not installed."""

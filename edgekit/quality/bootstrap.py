@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgekit.errors import InputError
 from edgekit.quality.metrics import SentenceStatistics
 
-__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts"]
+__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts", "resampled_losses"]
 
 BOOTSTRAP_RESAMPLES = 1000
 BOOTSTRAP_SEED = 12345
@@ -59,17 +59,24 @@ def paired_bootstrap(
     Raises:
         InputError: The two were not scored alike on as many sentences, or ``resamples`` is below 1.
     """
+    low, high = np.percentile(resampled_losses(baseline, system, resamples, seed), [2.5, 97.5])
+    return Loss(baseline.score() - system.score(), (float(low), float(high)), resamples, seed)
+
+
+def resampled_losses(
+    baseline: SentenceStatistics, system: SentenceStatistics, resamples: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """The loss in each resample, float64 [resamples]; arguments and errors as `paired_bootstrap`'s."""
     if baseline.signature != system.signature or baseline.rows.shape != system.rows.shape:
         raise InputError(
             "a paired bootstrap needs the same sentences and the same metric twice; found "
             f"{len(baseline.rows)} sentences under {baseline.signature} and {len(system.rows)} under {system.signature}"
         )
-    differences = []
+    differences: list[float] = []
     for counts in resample_counts(len(baseline.rows), resamples, seed):
         pairs = zip(counts @ baseline.rows, counts @ system.rows, strict=True)
         differences += [baseline.score_sum(first) - system.score_sum(second) for first, second in pairs]
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return Loss(baseline.score() - system.score(), (float(low), float(high)), resamples, seed)
+    return np.array(differences)
 
 
 def resample_counts(items: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
