@@ -138,6 +138,11 @@ def _token_problems(manifest: "Manifest") -> Iterator[str]:
         ids["generation.start_token_id"] = (generation.start_token_id, target_size + 1)
         ids["generation.eos_token_id"] = (generation.eos_token_id, target_size)
         ids["generation.unk_token_id"] = (generation.unk_token_id, max(source_size, target_size))
+        ids["generation.forced_first_token_id"] = (generation.forced_first_token_id, target_size)
+        ids["generation.source_prefix"] = (max(generation.source_prefix, default=None), source_size)
+    if manifest.language_tokens is not None:
+        # A language is a token of both sides.
+        ids["language_tokens.ids"] = (max(manifest.language_tokens.ids.values()), min(source_size, target_size))
     for key, (token_id, vocab_size) in ids.items():
         if token_id is not None and token_id >= vocab_size:
             yield f"{key}: expected ids below {vocab_size} (from the vocabulary's size), found {token_id}"
@@ -156,6 +161,8 @@ def _kind_only_problems(manifest: "Manifest") -> Iterator[str]:
         yield "tokenizer: expected the same source and target in a causal-lm bundle, found different ones"
     if manifest.shortlist is not None:
         yield "shortlist: expected null in a causal-lm bundle, found an object"
+    if manifest.language_tokens is not None:
+        yield "language_tokens: expected null in a causal-lm bundle, found an object"
     if isinstance(generation, TextGeneration) and generation.adds_bos and generation.bos_token_id is None:
         yield "generation.bos_token_id: expected an id where adds_bos is true, found null"
     if not manifest.self_check.input_ids:

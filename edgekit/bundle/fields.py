@@ -211,6 +211,14 @@ class Fields:
         self.problem(key, "an object whose values are texts")
         return {}
 
+    def integer_mapping(self, key: str) -> dict[str, int]:
+        """Returns an object, not empty, whose values are integers from 0 to `MAX_INTEGER`."""
+        values = self.mapping(key)
+        if values and all(is_integer(value) and 0 <= value <= MAX_INTEGER for value in values.values()):
+            return values
+        self.problem(key, "an object whose values are integers from 0")
+        return {}
+
     def has(self, key: str) -> bool:
         """Returns whether a key is there and not null."""
         return self._values.get(key) is not None

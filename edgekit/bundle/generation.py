@@ -19,7 +19,8 @@ class Generation:
 
     ``start_token_id`` may equal the target vocabulary's size: a row of zeros behind the embedding, for models whose
     decoder begins with a zero vector instead of a token. ``forces_eos`` says that EOS follows the last token that the
-    limit allows, and counts for the length of a beam search's hypothesis.
+    limit allows, and counts for the length of a beam search's hypothesis. ``forced_first_token_id`` is what every
+    target begins with, whatever the model says; ``source_prefix`` stands before the ids of every source text.
     """
 
     start_token_id: int
@@ -30,6 +31,28 @@ class Generation:
     max_length: int
     max_length_factor: float
     forces_eos: bool = False
+    forced_first_token_id: int | None = None
+    source_prefix: tuple[int, ...] = ()
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What the decoder begins with: the start token, then the first target token where it is forced."""
+        forced = () if self.forced_first_token_id is None else (self.forced_first_token_id,)
+        return (self.start_token_id, *forced)
+
+
+@dataclass(frozen=True)
+class LanguageTokens:
+    """The languages of a model that has many, and where their tokens stand.
+
+    ``ids`` has the token of each language by its code. ``source`` is ``prefix`` (before a source's ids) or ``suffix``
+    (behind its EOS); ``target`` is ``first`` (the first target token is forced to it) or ``start`` (the decoder begins
+    with it instead of the start token).
+    """
+
+    ids: Mapping[str, int]
+    source: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,17 @@ def read_generation(fields: Fields) -> Generation:
         max_length=fields.integer("max_length", 1, MAX_TOKENS),
         max_length_factor=fields.positive_number("max_length_factor"),
         forces_eos=fields.has("forces_eos") and fields.boolean("forces_eos"),
+        forced_first_token_id=fields.optional_integer("forced_first_token_id"),
+        source_prefix=fields.integers("source_prefix") if fields.has("source_prefix") else (),
+    )
+
+
+def read_language_tokens(fields: Fields) -> LanguageTokens:
+    """Reads a manifest's ``language_tokens``."""
+    return LanguageTokens(
+        ids=fields.integer_mapping("ids"),
+        source=fields.text("source", ("prefix", "suffix")),
+        target=fields.text("target", ("first", "start")),
     )
 
 

@@ -18,8 +18,9 @@ from edgekit.bundle.consistency import find_inconsistencies
 from edgekit.bundle.fields import Fields, read_json_object, shown
 from edgekit.bundle.generation import Chat as Chat
 from edgekit.bundle.generation import Generation as Generation
+from edgekit.bundle.generation import LanguageTokens as LanguageTokens
 from edgekit.bundle.generation import TextGeneration as TextGeneration
-from edgekit.bundle.generation import read_chat, read_generation, read_text_generation
+from edgekit.bundle.generation import read_chat, read_generation, read_language_tokens, read_text_generation
 from edgekit.cache import PRECISIONS
 from edgekit.errors import BundleError
 
@@ -40,7 +41,7 @@ _MAX_PROBLEMS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Languages:
-    """ISO codes of the languages translated from and to; None where the model has none."""
+    """Codes of the languages translated from and to; None where the model has none, or many and none of its own."""
 
     source: str | None
     target: str | None
@@ -179,7 +180,7 @@ class Manifest:
     """All that a bundle says about itself; ``files`` is filled in when it is written.
 
     ``generation`` is a `Generation` where ``kind`` is seq2seq, a `TextGeneration` where it is causal-lm; ``chat`` is
-    None for models without a chat template.
+    None for models without a chat template, ``language_tokens`` for those whose languages can't be chosen.
     """
 
     kind: str
@@ -200,6 +201,7 @@ class Manifest:
     created_by: Mapping[str, str]
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     chat: Chat | None = None
+    language_tokens: LanguageTokens | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -261,6 +263,9 @@ def _read_manifest(fields: Fields) -> Manifest:
         created_by=fields.text_mapping("created_by"),
         files={name: _read_file(file) for name, file in fields.named_objects("files")},
         chat=read_chat(fields.object("chat")) if fields.has("chat") else None,
+        language_tokens=(
+            read_language_tokens(fields.object("language_tokens")) if fields.has("language_tokens") else None
+        ),
     )
 
 

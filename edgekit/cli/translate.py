@@ -44,6 +44,8 @@ MOST_LINES = 256
     show_default=True,
     help="With beams: the power of the length that scores are divided by; more favours longer translations.",
 )
+@click.option("--from", "source_language", metavar="CODE", help="Language of the texts, of a model that has many.")
+@click.option("--to", "target_language", metavar="CODE", help="Language to translate into, of a model that has many.")
 def command(
     model: str,
     texts: tuple[str, ...],
@@ -53,6 +55,8 @@ def command(
     max_length: int | None,
     beams: int,
     length_penalty: float,
+    source_language: str | None,
+    target_language: str | None,
 ) -> None:
     """Translate each TEXT with MODEL: a bundle, or what `edgekit export` takes (exported into the cache when needed).
 
@@ -62,6 +66,7 @@ def command(
     Examples:
       edgekit translate marian-en-de "Good morning!"
       edgekit translate marian-en-de --beams 4 "Good morning!"
+      edgekit translate nllb-200-600m --from eng_Latn --to deu_Latn "Good morning!"
       edgekit translate ./firefox-en-pt-int8 < english.txt > portuguese.txt
     """
     from edgekit.runtime import Translator
@@ -72,7 +77,14 @@ def command(
     translator = Translator.load(bundle_for(model, precision, source, task="translation"), threads)
 
     def translate(lines: list[str]) -> list[str]:
-        return translator.translate(lines, beams=beams, length_penalty=length_penalty, max_length=max_length)
+        return translator.translate(
+            lines,
+            beams=beams,
+            length_penalty=length_penalty,
+            max_length=max_length,
+            source_language=source_language,
+            target_language=target_language,
+        )
 
     translate([])  # refuses the options, rather than each line because of them
     if stdin is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgekit.bundle.generation import Generation
 from edgekit.bundle.manifest import Manifest
 from edgekit.errors import InputError
-from edgekit.runtime.beam_scores import Beams, BeamSettings, Candidates, ScoredIds
+from edgekit.runtime.beam_scores import IMPOSSIBLE, Beams, BeamSettings, Candidates, ScoredIds
 from edgekit.runtime.encoding import Encoder, length_limit
 from edgekit.runtime.greedy import CAPACITY_STEP, DROP_SHARE, initial_value
 from edgekit.runtime.ports import check_beam_ports
@@ -45,7 +45,11 @@ class BeamSearch:
         self.carried = [state for state in manifest.state if state.kind != "constant"]
 
     def search(
-        self, rows: Sequence[Sequence[int]], settings: BeamSettings, max_length: int | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        settings: BeamSettings,
+        max_length: int | None = None,
+        start_ids: Sequence[int] | None = None,
     ) -> list[list[ScoredIds]]:
         """Translates one batch.
 
@@ -53,6 +57,8 @@ class BeamSearch:
             rows: source ids, EOS included, none empty.
             settings: beams and how they are scored.
             max_length: most target tokens; None for a limit relative to each row's length.
+            start_ids: the decoder's start token and the target tokens that follow whatever it says; None for the
+                manifest's. The latter count for a hypothesis's length, but not for its score, and are left out.
 
         Returns:
             Hypotheses of each row, best first: as many as beams, fewer only where fewer are possible.
@@ -61,7 +67,8 @@ class BeamSearch:
             InputError: there are more beams than ids to choose from.
         """
         limits = [length_limit(self.generation, len(row), max_length) for row in rows]
-        batch = _Batch(self, rows, settings, limits)
+        start_ids = self.generation.start_ids if start_ids is None else tuple(start_ids)
+        batch = _Batch(self, rows, settings, limits, start_ids)
         beams = batch.beams
         results: list[list[ScoredIds]] = [[] for _ in rows]
         alive = np.arange(len(rows))  # rows of `rows` that the batch still holds
@@ -70,7 +77,8 @@ class BeamSearch:
             left = np.flatnonzero(~beams.done)
             if not left.size or left.size <= (1 - DROP_SHARE) * len(alive):
                 for place in np.flatnonzero(beams.done).tolist():
-                    results[alive[place]] = beams.hypotheses(place)
+                    found = beams.hypotheses(place)
+                    results[alive[place]] = [ScoredIds(one.ids[len(start_ids) - 1 :], one.score) for one in found]
                 if not left.size:
                     return results
                 batch.keep(left)
@@ -84,7 +92,12 @@ class _Batch:
     """
 
     def __init__(
-        self, search: BeamSearch, rows: Sequence[Sequence[int]], settings: BeamSettings, limits: Sequence[int]
+        self,
+        search: BeamSearch,
+        rows: Sequence[Sequence[int]],
+        settings: BeamSettings,
+        limits: Sequence[int],
+        start_ids: Sequence[int],
     ) -> None:
         self._search, self._settings, self._longest = search, settings, max(limits)
         encoded = search.encoder.encode(rows)
@@ -97,17 +110,23 @@ class _Batch:
         # Most translations are about as long as their source; a longer one makes its cache longer.
         self._capacity = min(self._longest, self._mask.shape[1] + CAPACITY_STEP)
         self.beams = Beams(settings, limits, self._capacity, search.generation)
+        self.beams.ids[:], self._forced = start_ids[0], start_ids[1:]
         height = len(rows) * settings.beams
         self._past = {state.past: initial_value(state, height, self._capacity) for state in search.carried}
         self._position = np.zeros(1, np.int64)
         self._bind()
 
     def step(self) -> None:
-        """Runs the decoder once and lets the best continuations take the beams' places."""
+        """Runs the decoder once and lets the best continuations, or those that are forced, take the beams' places."""
         if self.beams.position == self._capacity:
             self._lengthen()
         self._position[0] = self.beams.position
         run_graph(self._search.decoder.run_with_iobinding, self._binding)
+        if self.beams.position < len(self._forced):
+            # transformers' ForcedBOSTokenLogitsProcessor: it is certain, and nothing else is possible.
+            self._found.ids[:], self._found.beams[:] = self._forced[self.beams.position], 0
+            self._found.scores[:] = IMPOSSIBLE
+            self._found.scores[:, 0] = 0
         rows = self.beams.advance(self._found)
         for past, present in self._replaced:
             np.take(present, rows, axis=0, out=past)

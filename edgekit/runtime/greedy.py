@@ -47,19 +47,24 @@ class GreedySearch:
         self._constants = [state for state in manifest.state if state.kind == "constant"]
         self._carried = [state for state in manifest.state if state.kind != "constant"]
 
-    def search(self, rows: Sequence[Sequence[int]], max_length: int | None = None) -> list[list[int]]:
+    def search(
+        self, rows: Sequence[Sequence[int]], max_length: int | None = None, start_ids: Sequence[int] | None = None
+    ) -> list[list[int]]:
         """Translates one batch.
 
         Args:
             rows: source ids, EOS included, none empty.
             max_length: most target tokens; None for a limit relative to each row's length.
+            start_ids: the decoder's start token and the target tokens that follow whatever it says; None for the
+                manifest's.
 
         Returns:
-            Target ids of each row, without EOS.
+            Target ids of each row, without EOS and ``start_ids``.
         """
         eos = self._generation.eos_token_id
+        start, *forced = self._generation.start_ids if start_ids is None else start_ids
         limits = np.array([length_limit(self._generation, len(row), max_length) for row in rows])
-        batch = _Batch(self, rows, int(limits.max()))
+        batch = _Batch(self, rows, int(limits.max()), start)
         outputs: list[list[int]] = [[] for _ in rows]
         alive = np.arange(len(rows))  # rows of `rows` that the batch still holds
         running = np.ones(len(rows), bool)
@@ -67,6 +72,9 @@ class GreedySearch:
         steps: list[NDArray[np.int64]] = []  # ids chosen since rows last left the batch
         for length in range(1, int(limits.max()) + 1):
             steps.append(batch.step(length - 1))
+            if length <= len(forced):
+                batch.force(forced[length - 1])
+                steps[-1][:] = forced[length - 1]
             # Most steps end no row. For a few numbers, a list is searched before numpy has begun.
             if length < shortest and eos not in steps[-1].tolist():
                 continue
@@ -80,7 +88,7 @@ class GreedySearch:
                     break
                 batch.keep(np.flatnonzero(running))
                 alive, steps, running = alive[running], [], np.ones(left, bool)
-        return [_cut(ids[:limit], eos) for ids, limit in zip(outputs, limits.tolist(), strict=True)]
+        return [_cut(ids[len(forced) : limit], eos) for ids, limit in zip(outputs, limits.tolist(), strict=True)]
 
 
 def _cut(ids: list[int], eos: int) -> list[int]:
@@ -93,8 +101,8 @@ class _Batch:
     onnxruntime reads and writes a bound array's memory where it is, so each one is kept alive here.
     """
 
-    def __init__(self, search: GreedySearch, rows: Sequence[Sequence[int]], longest: int) -> None:
-        """Encodes ``rows``; ``longest`` is the most steps that will follow."""
+    def __init__(self, search: GreedySearch, rows: Sequence[Sequence[int]], longest: int, start: int) -> None:
+        """Encodes ``rows``; ``longest`` is the most steps that will follow, ``start`` the first one's token."""
         self._search = search
         encoded = search.encoder.encode(rows)
         self._shared = encoded.shared
@@ -103,7 +111,7 @@ class _Batch:
         self._longest, self._capacity = longest, min(longest, encoded.mask.shape[1] + CAPACITY_STEP)
         self._past = {state.past: initial_value(state, len(rows), self._capacity) for state in search._carried}
         self._inputs: dict[str, NDArray[Any]] = {
-            "input_ids": np.full(len(rows), search._generation.start_token_id, np.int64),
+            "input_ids": np.full(len(rows), start, np.int64),
             "positions": np.zeros(len(rows), np.int64),
             "attention_mask": encoded.mask,
         }
@@ -140,6 +148,10 @@ class _Batch:
             past[:] = present
         self._inputs["input_ids"][:] = self._next_ids
         return self._next_ids.copy()
+
+    def force(self, token_id: int) -> None:
+        """Goes on with this token, whatever the last step chose."""
+        self._inputs["input_ids"][:] = token_id
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keeps only these rows of the batch."""

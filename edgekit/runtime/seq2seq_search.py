@@ -44,12 +44,22 @@ class Seq2SeqSearch:
         self._beam_search: BeamSearch | None = None
         self._loading = threading.Lock()
 
-    def greedy(self, input_ids: Sequence[Sequence[int]], batch_tokens: int, max_length: int | None) -> list[list[int]]:
-        """Target ids of each sentence, without EOS; `InputError` if ids are none that the model takes."""
+    def greedy(
+        self,
+        input_ids: Sequence[Sequence[int]],
+        batch_tokens: int,
+        max_length: int | None,
+        start_ids: Sequence[int] | None = None,
+    ) -> list[list[int]]:
+        """Target ids of each sentence, without EOS and ``start_ids`` (None for the manifest's).
+
+        Raises:
+            InputError: ids are none that the model takes.
+        """
         rows = self._checked(input_ids)
         results: list[list[int]] = [[] for _ in rows]
         for batch in batch_by_tokens([len(row) for row in rows], batch_tokens):
-            found = self.greedy_search.search([rows[i] for i in batch], max_length)
+            found = self.greedy_search.search([rows[i] for i in batch], max_length, start_ids)
             for index, ids in zip(batch, found, strict=True):
                 results[index] = ids
         return results
@@ -60,6 +70,7 @@ class Seq2SeqSearch:
         settings: BeamSettings,
         batch_tokens: int,
         max_length: int | None,
+        start_ids: Sequence[int] | None = None,
     ) -> list[list[ScoredIds]]:
         """Hypotheses of each sentence, best first.
 
@@ -73,7 +84,7 @@ class Seq2SeqSearch:
         # A beam shares what its sentence has the most of, the encoder's part: it counts half.
         lengths = [len(row) * max(1, settings.beams // 2) for row in rows]
         for batch in batch_by_tokens(lengths, batch_tokens):
-            found = search.search([rows[i] for i in batch], settings, max_length)
+            found = search.search([rows[i] for i in batch], settings, max_length, start_ids)
             for index, hypotheses in zip(batch, found, strict=True):
                 results[index] = hypotheses
         return results

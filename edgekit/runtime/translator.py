@@ -18,6 +18,7 @@ from edgekit.errors import BundleError, InputError
 from edgekit.runtime.arguments import texts, whole_number
 from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS
 from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
+from edgekit.runtime.languages import Prompt, find_prompt
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.seq2seq_search import Seq2SeqSearch
 from edgekit.runtime.tokenizer import Tokenizer
@@ -101,6 +102,8 @@ class Translator:
         early_stopping: EarlyStopping = ...,
         batch_tokens: int = ...,
         max_length: int | None = ...,
+        source_language: str | None = ...,
+        target_language: str | None = ...,
     ) -> str: ...
     @overload
     def translate(
@@ -112,6 +115,8 @@ class Translator:
         early_stopping: EarlyStopping = ...,
         batch_tokens: int = ...,
         max_length: int | None = ...,
+        source_language: str | None = ...,
+        target_language: str | None = ...,
     ) -> list[str]: ...
 
     def translate(
@@ -123,6 +128,8 @@ class Translator:
         early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> str | list[str]:
         """Translates one text or many.
 
@@ -139,9 +146,11 @@ class Translator:
             batch_tokens: padded source tokens that run together, for every two beams; 512 measured fastest in bulk for
                 small models, more may be for large ones, and takes more memory.
             max_length: most target tokens for each piece; None for a limit relative to the source's length.
+            source_language: code of the texts' language, of a model that has many; None for the bundle's own.
+            target_language: code of the language to translate into, likewise.
 
         Raises:
-            InputError: not a text, or a number outside its range.
+            InputError: not a text, a number outside its range, or a language that the model doesn't have.
             BundleError: more than one beam, and a bundle of an edgekit that had no beam search.
         """
         if isinstance(text, str):
@@ -149,9 +158,11 @@ class Translator:
         else:
             single = False
         originals = texts(text)
-        pieces, slots = self._cut(originals)
+        prompt = find_prompt(self.manifest, source_language, target_language)
+        pieces, slots = self._cut(originals, prompt)
         outputs = self.generate_ids(
             pieces,
+            start_ids=prompt.start_ids,
             beams=beams,
             length_penalty=length_penalty,
             early_stopping=early_stopping,
@@ -175,6 +186,8 @@ class Translator:
         early_stopping: EarlyStopping = ...,
         batch_tokens: int = ...,
         max_length: int | None = ...,
+        source_language: str | None = ...,
+        target_language: str | None = ...,
     ) -> list[Hypothesis]: ...
     @overload
     def n_best(
@@ -187,6 +200,8 @@ class Translator:
         early_stopping: EarlyStopping = ...,
         batch_tokens: int = ...,
         max_length: int | None = ...,
+        source_language: str | None = ...,
+        target_language: str | None = ...,
     ) -> list[list[Hypothesis]]: ...
 
     def n_best(
@@ -199,6 +214,8 @@ class Translator:
         early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> list[Hypothesis] | list[list[Hypothesis]]:
         """The ``n`` best translations of one text or many, with their scores, best first.
 
@@ -213,17 +230,21 @@ class Translator:
             early_stopping: as in `translate`.
             batch_tokens: as in `translate`.
             max_length: as in `translate`.
+            source_language: as in `translate`.
+            target_language: as in `translate`.
 
         Raises:
-            InputError: not a text, or a number outside its range.
+            InputError: not a text, a number outside its range, or a language that the model doesn't have.
             BundleError: a bundle of an edgekit that had no beam search.
         """
         single = isinstance(text, str)
         originals = [text] if isinstance(text, str) else texts(text)
-        pieces, slots = self._cut(originals)
+        prompt = find_prompt(self.manifest, source_language, target_language)
+        pieces, slots = self._cut(originals, prompt)
         scored = self.n_best_ids(
             pieces,
             n,
+            start_ids=prompt.start_ids,
             beams=beams,
             length_penalty=length_penalty,
             early_stopping=early_stopping,
@@ -247,6 +268,7 @@ class Translator:
         early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
+        start_ids: Sequence[int] | None = None,
     ) -> list[list[int]]:
         """`translate` for callers who tokenise themselves.
 
@@ -257,9 +279,11 @@ class Translator:
             early_stopping: as in `translate`.
             batch_tokens: as in `translate`.
             max_length: as in `translate`.
+            start_ids: the decoder's start token and the target tokens that follow whatever it says (of a language,
+                see `edgekit.runtime.languages`); None for the bundle's own.
 
         Returns:
-            Target ids of each sentence, without EOS, in the order of ``input_ids``.
+            Target ids of each sentence, without EOS and ``start_ids``, in the order of ``input_ids``.
 
         Raises:
             InputError: an empty sentence, one longer than the model takes, an id outside the vocabulary, or a number
@@ -268,9 +292,9 @@ class Translator:
         """
         settings = BeamSettings.checked(beams, length_penalty, early_stopping)
         if settings.beams > 1:
-            found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length))
+            found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length), start_ids)
             return [hypotheses[0].ids for hypotheses in found]
-        return self._search.greedy(input_ids, *_limits(batch_tokens, max_length))
+        return self._search.greedy(input_ids, *_limits(batch_tokens, max_length), start_ids)
 
     def n_best_ids(
         self,
@@ -282,6 +306,7 @@ class Translator:
         early_stopping: EarlyStopping = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_length: int | None = None,
+        start_ids: Sequence[int] | None = None,
     ) -> list[list[ScoredIds]]:
         """`n_best` for callers who tokenise themselves: arguments as there, sentences and errors as `generate_ids`'s.
 
@@ -296,15 +321,15 @@ class Translator:
             raise InputError(f"n must be at most the number of beams, {settings.beams}, found {n}")
         if settings.beams == 1:
             settings = dataclasses.replace(settings, early_stopping=True)  # what greedy search does
-        found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length))
+        found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length), start_ids)
         return [hypotheses[:n] for hypotheses in found]
 
-    def _cut(self, originals: list[str]) -> tuple[list[list[int]], list[range]]:
+    def _cut(self, originals: list[str], prompt: Prompt) -> tuple[list[list[int]], list[range]]:
         """Source ids of every piece of every text, and which of them each text has."""
         pieces: list[list[int]] = []
         slots: list[range] = []
         for one in originals:
-            ids = self._encode(one)
+            ids = self._encode(one, prompt)
             slots.append(range(len(pieces), len(pieces) + len(ids)))
             pieces += ids
         return pieces, slots
@@ -313,19 +338,22 @@ class Translator:
         text = " ".join(self.target_tokenizer.decode(part.ids) for part in parts)
         return Hypothesis(text, sum(part.score for part in parts) / len(parts))
 
-    def _encode(self, text: str) -> list[list[int]]:
-        """Source ids with EOS for each piece of a text; none for a text without a letter or digit."""
+    def _encode(self, text: str, prompt: Prompt) -> list[list[int]]:
+        """Source ids, those of the prompt included, for each piece of a text; none without a letter or digit."""
         if not any(character.isalnum() for character in text):
             return []
         generation = self._generation
-        room = generation.max_source_tokens - 1
+        room = generation.max_source_tokens - prompt.length
         encode = self.source_tokenizer.encode
         ids = encode(text)
         if len(ids) <= room:
-            return [[*ids, generation.eos_token_id]]
+            return [prompt.around(ids)]
+        if self.manifest.task != "translation":
+            # Not a sequence of sentences, each of which has a translation: a summary is of the whole.
+            raise InputError(f"this text has {len(ids)} tokens; the model takes at most {room}: shorten it")
         longest = min(room, PIECE_TOKENS)
         pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= longest)]
-        return [[*piece[:room], generation.eos_token_id] for piece in pieces]
+        return [prompt.around(piece[:room]) for piece in pieces]
 
 
 def _limits(batch_tokens: int, max_length: int | None) -> tuple[int, int | None]:
