@@ -54,6 +54,12 @@ def save_weights(directory: Path, weights: Weights) -> dict[str, StoredTensor]:
     """
     from safetensors.numpy import save_file
 
+    save_file(arrays_of(weights), directory / WEIGHTS_FILE)
+    return stored_tensors(directory)
+
+
+def arrays_of(weights: Weights) -> dict[str, np.ndarray]:
+    """What is stored of weights, C-ordered, by the names that it has in the file."""
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in weights.items():
         if isinstance(tensor, QuantizedTensor):
@@ -63,8 +69,7 @@ def save_weights(directory: Path, weights: Weights) -> dict[str, StoredTensor]:
             arrays |= {name + suffix: np.asarray(array, order="C") for suffix, array in _block_arrays(tensor).items()}
         else:
             arrays[name] = np.asarray(tensor, np.float32, order="C")
-    save_file(arrays, directory / WEIGHTS_FILE)
-    return stored_tensors(directory)
+    return arrays
 
 
 def load_weights(

@@ -31,6 +31,18 @@ def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
         raise BundleError(f"onnxruntime can't run this bundle's graph ({reason}); export the model again") from None
 
 
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """The options of every session; ``threads`` as in `create_session`."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")
+    if products_saturate():
+        options.add_session_config_entry(UNSIGNED_WEIGHTS, "1")
+    return options
+
+
 def create_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
     """Loads a graph for this CPU.
 
@@ -42,6 +54,16 @@ def create_session(path: Path, threads: int | None = None) -> ort.InferenceSessi
         InputError: ``threads`` is not a whole number from 1.
         BundleError: onnxruntime can't load the file.
     """
+    options = session_options(threads)
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"{path}: onnxruntime can't load this graph ({reason}); export the model again") from None
+
+
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """The options of every session; ``threads`` and errors as `create_session`'s."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
     options.inter_op_num_threads = 1
@@ -49,8 +71,4 @@ def create_session(path: Path, threads: int | None = None) -> ort.InferenceSessi
     options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")
     if products_saturate():
         options.add_session_config_entry(UNSIGNED_WEIGHTS, "1")
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{path}: onnxruntime can't load this graph ({reason}); export the model again") from None
+    return options
