@@ -8,6 +8,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from edgekit.bundle.packed_graph import read_packed_graph
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 from edgekit.runtime.arguments import whole_number
 from edgekit.runtime.saturation import products_saturate
@@ -20,6 +22,8 @@ DEFAULT_THREADS = 1
 FOLD_DEQUANTIZATION = "session.disable_quant_qdq"
 # Makes constant int8 weights unsigned, whose kernels don't saturate on x86 without VNNI (avx2_weight_s8_to_u8.cc).
 UNSIGNED_WEIGHTS = "session.x64quantprecision"
+# Where a graph that is given as bytes finds its external data.
+EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -43,11 +47,11 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     return options
 
 
-def create_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
+def create_session(path: Path | PackedFile, threads: int | None = None) -> ort.InferenceSession:
     """Loads a graph for this CPU.
 
     Args:
-        path: an ``.onnx`` file; its external data lies beside it.
+        path: an ``.onnx`` file; its external data lies beside it, or in the same packed bundle.
         threads: threads that one product may use; None for `DEFAULT_THREADS`.
 
     Raises:
@@ -56,19 +60,11 @@ def create_session(path: Path, threads: int | None = None) -> ort.InferenceSessi
     """
     options = session_options(threads)
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph: str | bytes = str(path)
+        if isinstance(path, PackedFile):
+            options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
+            graph = read_packed_graph(path)
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"{path}: onnxruntime can't load this graph ({reason}); export the model again") from None
-
-
-def session_options(threads: int | None = None) -> ort.SessionOptions:
-    """The options of every session; ``threads`` and errors as `create_session`'s."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")
-    if products_saturate():
-        options.add_session_config_entry(UNSIGNED_WEIGHTS, "1")
-    return options
