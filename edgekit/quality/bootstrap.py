@@ -1,4 +1,4 @@
-"""The 95 % interval of a loss in quality, by paired bootstrap over sentences.
+"""The 95 % interval of a score, and of the loss between two systems with its p value, by bootstrap over sentences.
 
 Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation", https://aclanthology.org/W04-3250: draw
 as many sentences as the test set has, with replacement, score both systems on the same draw, and repeat; the 2.5th and
@@ -17,7 +17,10 @@ import numpy.typing as npt
 from edgekit.errors import InputError
 from edgekit.quality.metrics import SentenceStatistics
 
-__all__ = ["BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts", "resampled_losses"]
+__all__ = [
+    "BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts", "resampled_losses",
+    "score_interval",
+]  # fmt: skip
 
 BOOTSTRAP_RESAMPLES = 1000
 BOOTSTRAP_SEED = 12345
@@ -34,12 +37,15 @@ class Loss:
         ci95: The 2.5th and 97.5th percentile of that difference over the resamples.
         resamples: How many resamples were scored.
         seed: The generator's seed (numpy PCG64).
+        p_value: How probable a loss or gain of this size is between systems that are equally good: the share of
+            resamples that stray from their mean by as much, two-sided, with 1 added to both counts, so never 0.
     """
 
     points: float
     ci95: tuple[float, float]
     resamples: int
     seed: int
+    p_value: float
 
 
 def paired_bootstrap(
@@ -59,8 +65,11 @@ def paired_bootstrap(
     Raises:
         InputError: The two were not scored alike on as many sentences, or ``resamples`` is below 1.
     """
-    low, high = np.percentile(resampled_losses(baseline, system, resamples, seed), [2.5, 97.5])
-    return Loss(baseline.score() - system.score(), (float(low), float(high)), resamples, seed)
+    losses = resampled_losses(baseline, system, resamples, seed)
+    low, high = np.percentile(losses, [2.5, 97.5])
+    points = baseline.score() - system.score()
+    as_far = int((np.abs(losses - losses.mean()) >= abs(points)).sum())
+    return Loss(points, (float(low), float(high)), resamples, seed, (as_far + 1) / (resamples + 1))
 
 
 def resampled_losses(
@@ -77,6 +86,23 @@ def resampled_losses(
         pairs = zip(counts @ baseline.rows, counts @ system.rows, strict=True)
         differences += [baseline.score_sum(first) - system.score_sum(second) for first, second in pairs]
     return np.array(differences)
+
+
+def score_interval(
+    statistics: SentenceStatistics, resamples: int = BOOTSTRAP_RESAMPLES, seed: int = BOOTSTRAP_SEED
+) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of one system's score over resamples of its sentences.
+
+    Raises:
+        InputError: ``resamples`` is below 1.
+    """
+    scores = [
+        statistics.score_sum(total)
+        for counts in resample_counts(len(statistics.rows), resamples, seed)
+        for total in counts @ statistics.rows
+    ]
+    low, high = np.percentile(scores, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def resample_counts(items: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:

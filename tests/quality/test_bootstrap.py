@@ -3,7 +3,7 @@ import pytest
 import sacrebleu
 
 from edgekit.errors import InputError
-from edgekit.quality.bootstrap import paired_bootstrap
+from edgekit.quality.bootstrap import paired_bootstrap, score_interval
 from edgekit.quality.metrics import sentence_statistics
 from edgekit.quality.parallel_text import load_testset
 from edgekit.quality.scores import score_translations
@@ -89,3 +89,24 @@ def test_unlike_systems_are_refused():
         paired_bootstrap(chrf, bleu)
     with pytest.raises(InputError, match=r"at least 1 resample, found 0"):
         paired_bootstrap(chrf, chrf, resamples=0)
+
+
+def test_p_value_is_small_for_a_clear_difference_and_1_for_none():
+    clear = paired_bootstrap(ShareCorrect([1] * 100), ShareCorrect([0] * 30 + [1] * 70))
+    assert clear.p_value == 1 / 1001
+    same = paired_bootstrap(ShareCorrect([1, 0] * 20), ShareCorrect([1, 0] * 20))
+    assert same.p_value == 1
+
+
+def test_p_value_is_the_normal_tail():
+    # 14 of 100 sentences differ, 9 to one side: 4 points, a standard deviation of sqrt(14 - 0.16) = 3.72, z = 1.075.
+    first, second = [1] * 9 + [0] * 5 + [1] * 86, [0] * 9 + [1] * 5 + [1] * 86
+    found = paired_bootstrap(ShareCorrect(first), ShareCorrect(second), resamples=10_000)
+    assert found.p_value == pytest.approx(0.28, abs=0.05)
+    assert found.p_value == paired_bootstrap(ShareCorrect(second), ShareCorrect(first), resamples=10_000).p_value
+
+
+def test_interval_of_one_score_is_the_binomials():
+    # 30 of 100 right: the quantiles of Binomial(100, 0.3).
+    assert score_interval(ShareCorrect([1] * 30 + [0] * 70), resamples=10_000) == pytest.approx((21, 39), abs=0.5)
+    assert score_interval(ShareCorrect([1] * 5)) == (100, 100)

@@ -66,5 +66,19 @@ def test_statistics_need_as_many_references_as_hypotheses():
         sentence_statistics("chrf", ["a", "b"], ["a"])
     with pytest.raises(InputError, match=r"found 0 hypotheses and 0 references"):
         sentence_statistics("chrf", [], [])
-    with pytest.raises(InputError, match=r'unknown metric "comet": expected one of chrf, bleu'):
+    with pytest.raises(InputError, match=r'unknown metric "comet": expected one of chrf, bleu, rouge-l, exact'):
         sentence_statistics("comet", ["a"], ["a"])
+
+
+def test_several_references_are_scored_as_sacrebleu_does():
+    hypotheses, references = ["the cat sat", "a dog ran"], [("the cat sat", "x y"), ("one dog ran", "a dog walked")]
+    streams = [["the cat sat", "one dog ran"], ["x y", "a dog walked"]]
+    found = sentence_statistics("chrf", hypotheses, references)
+    assert found.score() == pytest.approx(sacrebleu.corpus_chrf(hypotheses, streams).score)
+    assert "nrefs:2" in found.signature
+
+
+def test_items_may_have_different_numbers_of_references():
+    found = sentence_statistics("bleu", ["a b c d", "e f g h"], [("a b c d",), ("x", "e f g h")])
+    assert found.score() == pytest.approx(100)
+    assert "nrefs:var" in found.signature
