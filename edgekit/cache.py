@@ -29,6 +29,8 @@ __all__ = [
     "clear",
     "find_bundle",
     "find_entries",
+    "is_bundle",
+    "is_packed",
     "list_entries",
     "source_dir",
 ]
@@ -36,6 +38,8 @@ __all__ = [
 # In the order of preference for a name that carries none.
 PRECISIONS = ("int8", "int4", "fp32")
 MANIFEST_NAME = "bundle.json"
+# Of a zip archive's entry, before its name.
+ZIP_HEADER_BYTES = 30
 PARTS = ("bundles", "sources", "locks", "verified")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,127}", re.ASCII)
@@ -160,11 +164,12 @@ def clear(name: str | None = None) -> list[CacheEntry]:
 
 
 def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
-    """The directory of an exported bundle.
+    """The directory of an exported bundle, or the file that one was packed into.
 
-    A directory's path wins if it holds a ``bundle.json``. Otherwise the name is looked up in the current directory,
-    then in the cache: as it is if it ends in a precision, else with ``-int8`` and, failing that, ``-int4``, ``-fp32``.
-    For ``org/name`` the part after the slash counts, as in the name that `edgekit export` gives the bundle.
+    A path wins if it is a directory that holds a ``bundle.json``, or a packed bundle. Otherwise the name is looked up
+    in the current directory, then in the cache: as it is if it ends in a precision, else with ``-int8`` and, failing
+    that, ``-int4``, ``-fp32``. For ``org/name`` the part after the slash counts, as in the name that `edgekit export`
+    gives the bundle.
 
     Args:
         name_or_path: ``path/to/bundle``, ``marian-en-de-int8``, ``marian-en-de`` or ``org/name``.
@@ -176,13 +181,13 @@ def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
     if "\0" in text or not text:
         raise ModelNotFoundError(f"{text!r} names no bundle; give a bundle's directory or a model's name")
     path = Path(text)
-    if _is_bundle(path):
+    if is_bundle(path):
         return path
     name = re.sub(r"@[^/@]*$", "", text).rpartition("/")[2]
     if _PLAIN_NAME.fullmatch(name) and (text.count("/") == 0 or not os.path.exists(path)):
         for candidate in _candidates(name):
             for directory in (Path(candidate), cache_dir() / "bundles" / candidate):
-                if _is_bundle(directory):
+                if is_bundle(directory):
                     return directory
     raise ModelNotFoundError(_describe_missing(text, path))
 
@@ -194,6 +199,8 @@ def _candidates(name: str) -> list[str]:
 
 
 def _describe_missing(text: str, path: Path) -> str:
+    if os.path.isfile(path):
+        return f"{text} is a file, but no packed bundle; `edgekit pack` makes one, `edgekit export` takes a GGUF file"
     if os.path.isdir(path):
         return f"{text} has no {MANIFEST_NAME}; if it is a checkpoint, `edgekit export {text}` makes a bundle of it"
     base, precision = text, ""
@@ -214,8 +221,22 @@ def _describe_missing(text: str, path: Path) -> str:
     return f"{found}; `edgekit export {base}{precision}` makes it"
 
 
-def _is_bundle(path: Path) -> bool:
-    return os.path.isfile(path / MANIFEST_NAME)  # unlike Path.is_file, False for a name too long for the file system
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a directory with a manifest, or a packed bundle; nothing else is looked at."""
+    # Unlike Path.is_file, False for a name too long for the file system.
+    return os.path.isfile(os.path.join(path, MANIFEST_NAME)) or is_packed(path)
+
+
+def is_packed(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a file that begins as a packed bundle does: a zip archive whose first file is the manifest."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(ZIP_HEADER_BYTES + len(MANIFEST_NAME))
+    except (OSError, ValueError):  # no permission; a NUL in the path
+        return False
+    return start.startswith(b"PK\x03\x04") and start[ZIP_HEADER_BYTES:] == MANIFEST_NAME.encode()
 
 
 def _directories(path: Path) -> list[Path]:

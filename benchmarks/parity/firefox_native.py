@@ -29,7 +29,7 @@ HERE = Path(__file__).parent / "firefox"
 def check_golden(translator: Translator, bundle: Path) -> None:
     """Ids, shortlist and greedy output of the golden sentences, or an AssertionError."""
     golden = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))
-    shortlist = load_shortlist(bundle, translator.manifest)
+    shortlist = load_shortlist(bundle.joinpath, translator.manifest)
     assert shortlist is not None
     for sentence in golden["enpt-1693087644"]["sentences"]:
         ids = [*translator.source_tokenizer.encode(sentence["text"]), 0]

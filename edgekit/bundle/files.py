@@ -11,6 +11,7 @@ import re
 import stat
 from pathlib import Path
 
+from edgekit.bundle.single_file import PackedFile
 from edgekit.cache import MANIFEST_NAME as MANIFEST_NAME
 from edgekit.errors import BundleError
 
@@ -64,7 +65,7 @@ def resolve_file(directory: Path, name: str) -> tuple[Path, os.stat_result]:
     return resolved, status
 
 
-def hash_file(path: Path) -> tuple[int, str]:
+def hash_file(path: Path | PackedFile) -> tuple[int, str]:
     """Returns a file's size in bytes and its SHA-256 in lower-case hexadecimal digits.
 
     Raises:
@@ -72,7 +73,7 @@ def hash_file(path: Path) -> tuple[int, str]:
     """
     digest = hashlib.sha256()
     size_bytes = 0
-    with open(path, "rb", buffering=0) as file:
+    with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             size_bytes += len(chunk)

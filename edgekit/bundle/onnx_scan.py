@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgekit.bundle.fields import shown
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 
 # protobuf's own readers stop at 100 nested messages.
@@ -44,8 +45,8 @@ _FIELDS: dict[str, dict[int, tuple[str, bool]]] = {
     },
     "SparseTensorProto": {1: (_TENSOR, False), 2: (_TENSOR, False)},
 }
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_TENSOR_NAME, TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class ExternalData(NamedTuple):
@@ -65,7 +66,7 @@ def scan_external_data(data: bytes) -> list[ExternalData]:
     """
     if data[4:8] == _ORT_IDENTIFIER:
         raise ValueError("expected an ONNX model, found onnxruntime's own format")
-    walker = _Walker(data)
+    walker = FieldWalker(data)
     references: list[ExternalData] = []
     has_graph = False
     pending = [("ModelProto", 0, len(data), 1)]
@@ -74,12 +75,12 @@ def scan_external_data(data: bytes) -> list[ExternalData]:
         if depth > _MAX_DEPTH:
             raise ValueError(f"expected messages nested at most {_MAX_DEPTH} deep")
         if message == _TENSOR:
-            references.extend(_read_tensor(walker, start, end))
+            references.extend(read_tensor(walker, start, end))
             continue
         children = _FIELDS[message]
         single: set[int] = set()
-        for number, wire_type, value, length in walker.fields(start, end):
-            if number not in children or wire_type != _BYTES:
+        for number, wire_type, value, length, _ in walker.fields(start, end):
+            if number not in children or wire_type != BYTES:
                 continue
             child, repeats = children[number]
             if not repeats and number in single:
@@ -92,7 +93,7 @@ def scan_external_data(data: bytes) -> list[ExternalData]:
     return references
 
 
-def check_external_data(path: Path, size_bytes: Mapping[str, int]) -> None:
+def check_external_data(path: Path | PackedFile, size_bytes: Mapping[str, int]) -> None:
     """Checks that all external data of an ONNX file lies within files of its bundle.
 
     Args:
@@ -104,7 +105,8 @@ def check_external_data(path: Path, size_bytes: Mapping[str, int]) -> None:
             its offset and length reach beyond that file.
     """
     try:
-        references = scan_external_data(path.read_bytes())
+        with path.open("rb") as file:
+            references = scan_external_data(file.read())
     except OSError as error:
         raise BundleError(f"{path}: expected an ONNX graph, found {error.strerror}; export the model again") from None
     except ValueError as error:
@@ -122,17 +124,18 @@ def check_external_data(path: Path, size_bytes: Mapping[str, int]) -> None:
             )
 
 
-class _Walker:
+class FieldWalker:
     """Yields the fields of protobuf messages within one buffer, and counts them."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._fields_left = _MAX_FIELDS
 
-    def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yields (field number, wire type, value, length) of a message in ``data[start:end]``.
+    def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yields (field number, wire type, value, length, end) of each field of a message in ``data[start:end]``.
 
-        For wire type 2 the value is where the field's bytes start; for 0 it is the number; else 0.
+        For wire type 2 the value is where the field's bytes start; for 0 it is the number; else 0. The next field
+        starts where this one ends.
         """
         data = self.data
         position = start
@@ -146,7 +149,7 @@ class _Walker:
                 tag, position = self._varint(position - 1, end, 5)
             wire_type = tag & 7
             value, length = 0, 0
-            if wire_type == _BYTES:
+            if wire_type == BYTES:
                 length, value = self._varint(position, end, 5)
                 position = value + length
             elif wire_type == _VARINT:
@@ -157,7 +160,7 @@ class _Walker:
                 raise ValueError(f"expected an ONNX model, found protobuf wire type {wire_type} at byte {position - 1}")
             if tag >> 3 == 0 or position > end:
                 raise ValueError(f"expected an ONNX model, found a broken or truncated field before byte {position}")
-            yield tag >> 3, wire_type, value, length
+            yield tag >> 3, wire_type, value, length, position
 
     def _varint(self, position: int, end: int, max_bytes: int) -> tuple[int, int]:
         """Returns the number at a position and the position after it."""
@@ -169,17 +172,17 @@ class _Walker:
         raise ValueError(f"expected an ONNX model, found a truncated number at byte {position}")
 
 
-def _read_tensor(walker: _Walker, start: int, end: int) -> Iterator[ExternalData]:
+def read_tensor(walker: FieldWalker, start: int, end: int) -> Iterator[ExternalData]:
     """Yields a tensor's reference, if it has one; its own values are passed over."""
     name = ""
     external = False
     entries: dict[bytes, bytes] = {}
-    for number, wire_type, value, length in walker.fields(start, end):
-        if number == _TENSOR_NAME and wire_type == _BYTES:
+    for number, wire_type, value, length, _ in walker.fields(start, end):
+        if number == _TENSOR_NAME and wire_type == BYTES:
             name = walker.data[value : value + min(length, 200)].decode("utf-8", "replace")
         elif number == _TENSOR_DATA_LOCATION:
             external = external or value != 0
-        elif number == _TENSOR_EXTERNAL_DATA and wire_type == _BYTES:
+        elif number == TENSOR_EXTERNAL_DATA and wire_type == BYTES:
             external = True
             key, text = _read_entry(walker, value, value + length)
             if key in entries or key not in (b"location", b"offset", b"length", b"checksum"):
@@ -189,11 +192,11 @@ def _read_tensor(walker: _Walker, start: int, end: int) -> Iterator[ExternalData
         yield _reference(name, entries)
 
 
-def _read_entry(walker: _Walker, start: int, end: int) -> tuple[bytes, bytes]:
+def _read_entry(walker: FieldWalker, start: int, end: int) -> tuple[bytes, bytes]:
     """Returns key and value of a ``StringStringEntryProto``."""
     texts: dict[int, bytes] = {}
-    for number, wire_type, value, length in walker.fields(start, end):
-        if number not in (1, 2) or wire_type != _BYTES or number in texts or length > 4096:
+    for number, wire_type, value, length, _ in walker.fields(start, end):
+        if number not in (1, 2) or wire_type != BYTES or number in texts or length > 4096:
             raise ValueError("expected a key and a value in external data, found something else")
         texts[number] = walker.data[value : value + length]
     return texts.get(1, b""), texts.get(2, b"")

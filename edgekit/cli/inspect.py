@@ -11,19 +11,21 @@ import itertools
 import json
 import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.filesize import decimal
 from rich.table import Table
-from safetensors import SafetensorError, safe_open
 
 from edgekit.bundle.consistency import GRAPH_NAMES
 from edgekit.bundle.manifest import Manifest, Port, StateTensor, TextGeneration
 from edgekit.bundle.read import Bundle, open_bundle
+from edgekit.bundle.single_file import PackedFile
 from edgekit.cache import find_bundle
 from edgekit.cli.output import stdout_console
 from edgekit.errors import BundleError
@@ -31,6 +33,8 @@ from edgekit.errors import BundleError
 JSON_SCHEMA_VERSION = 1
 # Of a decoder-only model; a hostile manifest may claim any number of layers.
 MOST_WEIGHTS = 100_000
+# As in the safetensors library.
+MAX_HEADER_BYTES = 100_000_000
 # A decoder-only bundle's sines and cosines, in its weights file.
 ROTARY_TABLES = frozenset(f"rotary.{local}{function}" for local in ("", "local_") for function in ("cos", "sin"))
 
@@ -74,15 +78,25 @@ def count_parameters(bundle: Bundle) -> int:
     for name in bundle.manifest.files:
         if not name.endswith(".safetensors"):
             continue
-        path = bundle.file(name)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for key in file.keys():  # noqa: SIM118
-                    if key not in parts and not key.endswith("_scale") and key not in ROTARY_TABLES:
-                        count += math.prod(shapes.get(key) or file.get_slice(key).get_shape())
-        except SafetensorError as error:
-            raise BundleError(f"{path}: expected a safetensors file, found {error}; export the model again") from None
+        for key, shape in _stored_shapes(bundle.file(name)).items():
+            if key not in parts and not key.endswith("_scale") and key not in ROTARY_TABLES:
+                count += math.prod(shapes.get(key) or shape)
     return count
+
+
+def _stored_shapes(file: Path | PackedFile) -> dict[str, list[int]]:
+    """The shape of each tensor in a safetensors file, by its header (https://huggingface.co/docs/safetensors)."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
+        shapes = {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}
+        if all(isinstance(size, int) and size >= 0 for shape in shapes.values() for size in shape):
+            return shapes
+        found = "shapes that are none"
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, struct.error) as error:
+        found = " ".join(str(error).split())
+    raise BundleError(f"{file}: expected a safetensors file, found {found}; export the model again")
 
 
 def _block_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:

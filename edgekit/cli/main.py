@@ -30,6 +30,8 @@ COMMANDS = {
     "cache": "List or clear what edgekit keeps on disk.",
     "inspect": "Show what is in a bundle.",
     "verify": "Check every file of a bundle against its hash.",
+    "pack": "Write a bundle as one file.",
+    "unpack": "Write a packed bundle as a directory.",
     "completion": "Print a completion script for a shell.",
 }
 

@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.bundle.files import MANIFEST_NAME
 from edgekit.bundle.read import Bundle, open_bundle
-from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle
+from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle, is_bundle
 from edgekit.cli.main import one_line
 from edgekit.cli.output import note, progress
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
@@ -68,7 +67,7 @@ def bundles_for(
         EdgekitError: the model is unknown or can't be exported.
     """
     notify = functools.cache(notify)  # several precisions have the same things to say
-    if os.path.isfile(os.path.join(model, MANIFEST_NAME)) or _base_name(model) != model:
+    if is_bundle(model) or _base_name(model) != model:
         if source is not None:
             raise InputError(f"{model} is a bundle, to which --source {source} does not apply; leave it out")
         path = _named_bundle(model, notify)
@@ -115,7 +114,7 @@ def _named_bundle(model: str, notify: Notify) -> Path:
     """The bundle of that path or name; a recipe's that cannot be opened is exported into the cache again."""
     path = find_bundle(model)
     base = _base_name(model)
-    if os.path.isfile(os.path.join(model, MANIFEST_NAME)) or _recipe(base) is None:
+    if is_bundle(model) or _recipe(base) is None:
         return path
     if _open(path, notify) is not None:
         return path
@@ -167,7 +166,7 @@ def _existing(name: str, precision: str, notify: Notify) -> list[Bundle]:
 
 def _open(directory: Path, notify: Notify) -> Bundle | None:
     """The bundle; None if there is none, or one in the cache that cannot be used, which is said."""
-    if not os.path.isfile(directory / MANIFEST_NAME):
+    if not is_bundle(directory):
         return None
     try:
         return open_bundle(directory)

@@ -18,7 +18,7 @@ from edgekit.cli.main import EXIT_FAILURE, one_line
 @click.argument("bundle", metavar="BUNDLE")
 @click.pass_context
 def command(context: click.Context, bundle: str) -> None:
-    """Check every file of BUNDLE against its hash: a directory, or the name of an exported model.
+    """Check every file of BUNDLE against its hash: a directory, a packed file, or the name of an exported model.
 
     Prints one line a file; the exit status is 1 if there is a finding.
 

@@ -85,7 +85,7 @@ def logits_difference(logits: np.ndarray, expected: np.ndarray) -> float:
 def record_self_check(directory: Path, manifest: Manifest, max_length: int = 16) -> Manifest:
     """Translates the ids of ``manifest.self_check`` with the graphs in ``directory`` and records what comes out."""
     encoder, decoder = (create_session(directory / name) for name in (ENCODER_FILE, DECODER_FILE))
-    search = GreedySearch(manifest, encoder, decoder, load_shortlist(directory, manifest))
+    search = GreedySearch(manifest, encoder, decoder, load_shortlist(directory.joinpath, manifest))
     input_ids = manifest.self_check.input_ids
     output_ids = tuple(search.search([input_ids], max_length)[0])
     return dataclasses.replace(manifest, self_check=SelfCheck(input_ids, output_ids))

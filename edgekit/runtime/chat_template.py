@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError, InputError, MissingExtraError
 from edgekit.runtime.hub_tokenizer import HubTokenizer
 
@@ -36,14 +37,14 @@ class ChatTemplate:
         self._tokenizer, self._where = tokenizer, where
 
     @classmethod
-    def load(cls, path: Path, special_tokens: Mapping[str, str], tokenizer: HubTokenizer) -> ChatTemplate:
+    def load(cls, path: Path | PackedFile, special_tokens: Mapping[str, str], tokenizer: HubTokenizer) -> ChatTemplate:
         """Reads a bundle's template, which is compiled when it is first used.
 
         Raises:
             BundleError: the file can't be read, or is no UTF-8.
         """
         try:
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 source = file.read(MAX_FILE_BYTES).decode("utf-8")
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}); export the model again") from None

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tokenizers
 
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.token_bytes import Decoder, read_decoder
 from edgekit.runtime.tokenizer_file import MAX_FILE_BYTES
@@ -60,7 +60,7 @@ class HubTokenizer:
         self._bytes: dict[int, bytes | None] = {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], vocab_size: int, control_ids: Iterable[int] = ()) -> HubTokenizer:
+    def load(cls, path: Path | PackedFile, vocab_size: int, control_ids: Iterable[int] = ()) -> HubTokenizer:
         """Loads a bundle's tokenizer.json.
 
         Args:
@@ -72,9 +72,10 @@ class HubTokenizer:
             BundleError: The file is missing or damaged, or of a kind that is not supported.
         """
         try:
-            if Path(path).stat().st_size > MAX_FILE_BYTES:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
                 raise BundleError(f"{path}: expected a tokenizer.json of at most {MAX_FILE_BYTES} bytes, found more")
-            data = Path(path).read_bytes()
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}); export the model again") from None
         with _refusing(f"{path}: expected a tokenizer.json of the tokenizers library"):

@@ -39,7 +39,7 @@ class Seq2SeqSearch:
             manifest,
             create_session(bundle.file(manifest.graphs["encoder"].file), threads),
             create_session(bundle.file(manifest.graphs["decoder"].file), threads),
-            load_shortlist(bundle.path, manifest),
+            load_shortlist(bundle.file, manifest),
         )
         self._beam_search: BeamSearch | None = None
         self._loading = threading.Lock()

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from edgekit.bundle.packed_graph import read_packed_graph
+from edgekit.bundle.onnx_relocate import read_packed_graph
 from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 from edgekit.runtime.arguments import whole_number
@@ -56,14 +56,14 @@ def create_session(path: Path | PackedFile, threads: int | None = None) -> ort.I
 
     Raises:
         InputError: ``threads`` is not a whole number from 1.
-        BundleError: onnxruntime can't load the file.
+        BundleError: onnxruntime can't load the file, or its weights lie elsewhere than in its bundle.
     """
     options = session_options(threads)
+    graph: str | bytes = str(path)
+    if isinstance(path, PackedFile):
+        options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
+        graph = read_packed_graph(path)
     try:
-        graph: str | bytes = str(path)
-        if isinstance(path, PackedFile):
-            options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
-            graph = read_packed_graph(path)
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         reason = " ".join(str(error).split())[:300]

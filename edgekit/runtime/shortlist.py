@@ -10,13 +10,14 @@ source id ``w`` suggests ``target_ids[offsets[w]:offsets[w + 1]]``. The ids belo
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 
 NOT_LISTED = np.float32(-1e9)
@@ -30,14 +31,15 @@ class Shortlist:
         self._offsets, self._target_ids, self._always = offsets, target_ids, np.arange(first)
 
     @classmethod
-    def load(cls, path: Path, *, first: int, source_vocab_size: int, target_vocab_size: int) -> Shortlist:
+    def load(cls, path: Path | PackedFile, *, first: int, source_vocab_size: int, target_vocab_size: int) -> Shortlist:
         """Reads ``shortlist.npz``; raises `BundleError` if it is damaged or doesn't fit the vocabularies."""
         try:
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 # Stored as they are, arrays are no larger than the file; deflated, they may be of any size.
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                     raise ValueError("it is compressed")
-            with np.load(path, allow_pickle=False) as arrays:
+                file.seek(0)
+                arrays = np.load(file, allow_pickle=False)
                 offsets, target_ids = arrays["offsets"], arrays["target_ids"]
         except Exception as error:  # a damaged zip or array fails in many ways
             raise BundleError(f"{path}: not a readable shortlist ({error}); export the model again") from None
@@ -73,12 +75,16 @@ class Shortlist:
         return shared, bias
 
 
-def load_shortlist(directory: Path, manifest: Manifest) -> Shortlist | None:
-    """The shortlist of the bundle in ``directory``, or None if it has none; raises `BundleError` if it is damaged."""
+def load_shortlist(file: Callable[[str], Path | PackedFile], manifest: Manifest) -> Shortlist | None:
+    """The shortlist of a bundle, or None if it has none; ``file`` opens its files by name.
+
+    Raises:
+        BundleError: It is damaged.
+    """
     if manifest.shortlist is None:
         return None
     return Shortlist.load(
-        directory / manifest.shortlist.file,
+        file(manifest.shortlist.file),
         first=manifest.shortlist.first,
         source_vocab_size=manifest.tokenizer.source_vocab_size,
         target_vocab_size=manifest.tokenizer.target_vocab_size,

@@ -15,11 +15,11 @@ In: text of up to `MAX_CHARACTERS`, ids. Out: ids without EOS, text. Nothing is 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.bpe import Bpe
 from edgekit.runtime.charsmap import Charsmap
@@ -62,7 +62,7 @@ class Tokenizer:
         self._outside_spm = _read_outside_spm(file, hidden)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], vocab_size: int, unk_token_id: int | None = None) -> Tokenizer:
+    def load(cls, path: Path | PackedFile, vocab_size: int, unk_token_id: int | None = None) -> Tokenizer:
         """Loads a bundle's tokenizer.json.
 
         Args:
@@ -73,7 +73,7 @@ class Tokenizer:
         Raises:
             BundleError: The file is missing or damaged, or edgekit did not write it.
         """
-        file = read_tokenizer_file(Path(path))
+        file = read_tokenizer_file(path)
         try:
             return cls(file, vocab_size, unk_token_id)
         except ValueError as error:

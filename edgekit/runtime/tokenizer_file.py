@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 
 HIDDEN = " "
@@ -65,16 +66,18 @@ class TokenizerFile:
     language_codes: Mapping[str, int] | None
 
 
-def read_tokenizer_file(path: Path) -> TokenizerFile:
+def read_tokenizer_file(path: Path | PackedFile) -> TokenizerFile:
     """Reads and checks a tokenizer.json.
 
     Raises:
         BundleError: The file cannot be read, or is not what edgekit's exporter writes.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
-        return _from_json(json.loads(path.read_bytes()))
+        return _from_json(json.loads(data))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); export the model again") from None
     except KeyError as error:

@@ -86,10 +86,11 @@ def test_nothing_at_the_path_is_a_model_not_found(tmp_path):
 
 
 def test_a_directory_or_file_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"expected a bundle, a directory with bundle\.json, found none"):
+        open_bundle(tmp_path)
     (tmp_path / "plain.txt").write_text("")
-    for path in (tmp_path, tmp_path / "plain.txt"):
-        with pytest.raises(BundleError, match=r"expected a bundle, a directory with bundle\.json, found none"):
-            open_bundle(path)
+    with pytest.raises(BundleError, match=r"plain\.txt: expected a packed bundle, found another kind of file"):
+        open_bundle(tmp_path / "plain.txt")
 
 
 def test_a_manifest_that_is_no_regular_file_or_no_text_is_refused(tmp_path):

@@ -161,7 +161,7 @@ def test_a_score_is_that_of_its_tokens_one_by_one(student_bundle, student_fp32_b
     """For recurrent decoders too: the logits of greedy search's graph, forced through each hypothesis."""
     path = student_bundle if precision == "int8" else student_fp32_bundle
     read = read_bergamot(read_directory(student_bundle.parent, "student"))
-    translator, shortlist = load(path), load_shortlist(path, open_bundle(path).manifest)
+    translator, shortlist = load(path), load_shortlist(path.joinpath, open_bundle(path).manifest)
     forced = ForcedDecoding(tmp_path, read.config, read.weights, precision, shortlist)
     eos, start = read.generation.eos_token_id, read.generation.start_token_id
     for row in sentences(translator, 6, 12, seed=3):

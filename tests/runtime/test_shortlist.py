@@ -150,11 +150,11 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_a_bundle_without_a_shortlist_has_none(student_bundle, marian_bundle):
-    assert load_shortlist(marian_bundle, open_bundle(marian_bundle).manifest) is None
+    assert load_shortlist(marian_bundle.joinpath, open_bundle(marian_bundle).manifest) is None
     manifest = open_bundle(student_bundle).manifest
-    found = load_shortlist(student_bundle, manifest)
+    found = load_shortlist(student_bundle.joinpath, manifest)
     # Each source id is a candidate for itself.
     assert {77, 149} <= set(found.candidates([77, 149, 0]).tolist())
     other = dataclasses.replace(manifest, shortlist=dataclasses.replace(manifest.shortlist, file="other.npz"))
     with pytest.raises(BundleError, match=r"other\.npz: not a readable shortlist"):
-        load_shortlist(student_bundle, other)
+        load_shortlist(student_bundle.joinpath, other)
