@@ -19,8 +19,8 @@ from edgekit.bench.measure import (
     VariantMeasurement,
     count_steps,
     measure,
-    median_and_range,
 )
+from edgekit.bench.rounds import BYTES_PER_MB, disagreement, median_and_range
 from edgekit.bench.variants import Variant, common_task, group_variants
 from edgekit.bench.worker_process import worker_command
 from edgekit.errors import InputError, UnsupportedError
@@ -29,9 +29,6 @@ from edgekit.quality.scores import Scores, floor_scores, score_translations
 
 __all__ = ["BenchmarkPlan", "Group", "Report", "Result", "plan_benchmark", "run_benchmark"]
 
-BYTES_PER_MB = 1_000_000
-# Rounds further apart than this are reported: the median then hides a machine that changed speed.
-ROUNDS_DISAGREE = 0.10
 TIMED_FIGURES = ("latency_ms_p50", "latency_ms_p95", "words_per_second", "words_per_second_batched")
 
 
@@ -256,15 +253,5 @@ def _timed_figures(timed: TimedRounds) -> dict[str, tuple[float, float, float]]:
 
 
 def _disagreement(result: Result) -> str | None:
-    """A sentence on the timed figure whose rounds are furthest apart, where that is more than 10 % of the median."""
-    relative = {
-        name: (result.spread[name][1] - result.spread[name][0]) / getattr(result, name) for name in TIMED_FIGURES
-    }
-    worst = max(relative, key=lambda name: relative[name])
-    if relative[worst] <= ROUNDS_DISAGREE:
-        return None
-    low, high = result.spread[worst]
-    return (
-        f"{result.bundle} on {result.testset}: rounds disagree by {100 * relative[worst]:.0f} % in {worst} "
-        f"({low:.4g} to {high:.4g})"
-    )
+    medians = {name: getattr(result, name) for name in TIMED_FIGURES}
+    return disagreement(f"{result.bundle} on {result.testset}", medians, result.spread)

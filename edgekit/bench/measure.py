@@ -9,62 +9,46 @@ In: variants, test sets, `BenchSettings`. Out: `VariantMeasurement`s; scores and
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.loads import start_workers
+from edgekit.bench.settings import MeasurementSettings
 from edgekit.bench.variants import Variant
 from edgekit.bench.worker_process import WorkerError, WorkerProcess, worker_command
-from edgekit.errors import InputError
-from edgekit.quality.bootstrap import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED
 from edgekit.quality.parallel_text import TestSet
 
 __all__ = ["BenchSettings", "TimedRounds", "VariantMeasurement", "count_steps", "measure", "spread_sample"]
+
+T = TypeVar("T")
 
 # Sentences a request while scoring: enough to fill batches, few enough to show progress.
 QUALITY_CHUNK = 256
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class BenchSettings(MeasurementSettings):
     """What is measured; sentence counts are upper bounds, for a test set may have fewer.
 
     Attributes:
-        threads: Threads for one inference, at least 1.
-        rounds: Timed rounds, at least 1.
-        limit: Pairs of each test set to use, from its beginning; None uses all.
         latency_sentences: Sentences a round translated one at a time, of each test set.
         batched_sentences: Sentences a round translated in batches, of each test set.
         batch_tokens: Token budget of a batch.
-        loads: How often each bundle is loaded, in a process each; the load times are the median.
-        resamples: Bootstrap resamples.
-        seed: Seed of the bootstrap, at least 0.
-        timeout_s: Seconds that one request to a worker may take.
     """
 
-    threads: int = 1
-    rounds: int = 5
-    limit: int | None = None
     latency_sentences: int = 100
     batched_sentences: int = 128
     batch_tokens: int = 512
-    loads: int = 3
-    resamples: int = BOOTSTRAP_RESAMPLES
-    seed: int = BOOTSTRAP_SEED
-    timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("threads", "rounds", "limit", "latency_sentences", "batched_sentences", "loads", "resamples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, found {self.seed}")
+        super().__post_init__()
+        self.refuse_below(1, "latency_sentences", "batched_sentences")
 
 
 @dataclass
@@ -119,8 +103,8 @@ class VariantMeasurement:
     timed: list[TimedRounds] = field(default_factory=list)
 
 
-def spread_sample(texts: Sequence[str], count: int) -> list[str]:
-    """``count`` texts at even distances, or all of them where there are fewer: the same for every variant and run."""
+def spread_sample(texts: Sequence[T], count: int) -> list[T]:
+    """``count`` of the texts at even distances, or all where there are fewer: the same for every variant and run."""
     count = min(count, len(texts))
     return [texts[index * len(texts) // count] for index in range(count)]
 
@@ -158,12 +142,8 @@ def measure(
         WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
     """
     measurements = [VariantMeasurement(variant) for variant in variants]
-    for _ in range(settings.loads - 1):
-        for measurement in measurements:
-            with _start(measurement, settings, command) as worker:
-                worker.request("quit")
     with ExitStack() as stack:
-        workers = [stack.enter_context(_start(measurement, settings, command)) for measurement in measurements]
+        workers = start_workers(stack, measurements, settings, command)
         for measurement, worker in zip(measurements, workers, strict=True):
             _translate_testsets(measurement, worker, testsets, settings, advance)
         pids = [worker.pid for worker in workers]
@@ -177,21 +157,6 @@ def measure(
             measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
             worker.request("quit")
     return measurements, (before, after)
-
-
-def median_and_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, the smallest and the largest of at least one value."""
-    return statistics.median(values), min(values), max(values)
-
-
-def _start(
-    measurement: VariantMeasurement, settings: BenchSettings, command: Callable[[Path, int], list[str]]
-) -> WorkerProcess:
-    bundle = measurement.variant.bundle
-    worker = WorkerProcess(bundle, settings.threads, settings.timeout_s, command(bundle, settings.threads))
-    measurement.import_ms.append(worker.import_ms)
-    measurement.load_ms.append(worker.load_ms)
-    return worker
 
 
 def _translate_testsets(

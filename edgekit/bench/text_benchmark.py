@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.bench.environment import Environment, background_cores, busy_reason, read_environment
-from edgekit.bench.measure import median_and_range
+from edgekit.bench.rounds import BYTES_PER_MB, disagreement, median_and_range
 from edgekit.bench.text_models import load_models
 from edgekit.bench.text_quality import TextQuality, score_text
 from edgekit.bench.text_speed import SpeedMeasurement, TextBenchSettings, measure_speed, speed_requests
@@ -26,9 +26,6 @@ from edgekit.quality.plain_text import DEFAULT_TEXT, EvaluationText, load_text
 
 __all__ = ["TextBenchmarkPlan", "TextGroup", "TextReport", "TextResult", "plan_text_benchmark", "run_text_benchmark"]
 
-BYTES_PER_MB = 1_000_000
-# Rounds further apart than this are reported: the median then hides a machine that changed speed.
-ROUNDS_DISAGREE = 0.10
 # A prompt of one token and two that follow.
 LEAST_CONTEXT = 3
 
@@ -264,12 +261,6 @@ def _timed_figures(speed: SpeedMeasurement) -> dict[str, tuple[float, float, flo
 
 
 def _disagreement(result: TextResult) -> str | None:
-    """A sentence on the timed figure whose rounds are furthest apart, where that is more than 10 % of the median."""
     medians = {f"prefill_tokens_per_second_{length}": rate for length, rate in result.prefill_tokens_per_second.items()}
     medians["decode_tokens_per_second"] = result.decode_tokens_per_second
-    relative = {name: (result.spread[name][1] - result.spread[name][0]) / medians[name] for name in medians}
-    worst = max(relative, key=lambda name: relative[name])
-    if relative[worst] <= ROUNDS_DISAGREE:
-        return None
-    low, high = result.spread[worst]
-    return f"{result.bundle}: rounds disagree by {100 * relative[worst]:.0f} % in {worst} ({low:.4g} to {high:.4g})"
+    return disagreement(result.bundle, medians, result.spread)

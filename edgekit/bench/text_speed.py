@@ -15,54 +15,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.loads import start_workers
+from edgekit.bench.settings import MeasurementSettings
 from edgekit.bench.variants import Variant
 from edgekit.bench.worker_process import WorkerProcess, worker_command
 from edgekit.errors import InputError
-from edgekit.quality.bootstrap import BOOTSTRAP_RESAMPLES, BOOTSTRAP_SEED
 
 __all__ = ["SpeedMeasurement", "SpeedRequest", "TextBenchSettings", "measure_speed", "speed_requests"]
 
 
 @dataclass(frozen=True)
-class TextBenchSettings:
+class TextBenchSettings(MeasurementSettings):
     """What is measured.
 
     Attributes:
-        threads: Threads for one inference, at least 1.
-        rounds: Timed rounds, at least 1.
-        limit: Lines of each text to use, from its beginning; None uses all.
         context: Most tokens of a window in which perplexity is counted; a model's own context if that is shorter.
         stride: Tokens counted in a window; half of the window if that is less.
         prompt_tokens: Lengths of the prompts whose prefill is timed; the first is also that of the others' prompts.
         new_tokens: Tokens of a timed text.
-        loads: How often each bundle is loaded, in a process each; the load times are the median.
-        resamples: Bootstrap resamples.
-        seed: Seed of the bootstrap, at least 0.
-        timeout_s: Seconds that one request to a worker may take.
     """
 
-    threads: int = 1
-    rounds: int = 5
-    limit: int | None = None
     context: int = 512
     stride: int = 256
     prompt_tokens: tuple[int, ...] = (128, 512)
     new_tokens: int = 64
-    loads: int = 3
-    resamples: int = BOOTSTRAP_RESAMPLES
-    seed: int = BOOTSTRAP_SEED
-    timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("threads", "rounds", "limit", "stride", "loads", "resamples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, found {self.seed}")
-        for name, value in (("context", self.context), ("new_tokens", self.new_tokens)):
-            if value < 2:
-                raise InputError(f"{name} must be at least 2 tokens, found {value}")
+        super().__post_init__()
+        self.refuse_below(1, "stride")
+        self.refuse_below(2, "context", "new_tokens", unit=" tokens")
         if self.stride >= self.context:
             raise InputError(f"stride must be below the context of {self.context} tokens, found {self.stride}")
 
@@ -148,12 +129,8 @@ def measure_speed(
     """
     requests = speed_requests(settings, context_length)
     measurements = [SpeedMeasurement(variant, requests[-2]) for variant in variants]
-    for _ in range(settings.loads - 1):
-        for measurement in measurements:
-            with _start(measurement, settings, command) as worker:
-                worker.request("quit")
     with ExitStack() as stack:
-        workers = [stack.enter_context(_start(measurement, settings, command)) for measurement in measurements]
+        workers = start_workers(stack, measurements, settings, command)
         prompts = [_Prompts(worker.request("encode", text=text)["ids"]) for worker in workers]
         for worker, cut in zip(workers, prompts, strict=True):
             for request in requests:
@@ -170,16 +147,6 @@ def measure_speed(
             measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
             worker.request("quit")
     return measurements, (before, after)
-
-
-def _start(
-    measurement: SpeedMeasurement, settings: TextBenchSettings, command: Callable[[Path, int], list[str]]
-) -> WorkerProcess:
-    bundle = measurement.variant.bundle
-    worker = WorkerProcess(bundle, settings.threads, settings.timeout_s, command(bundle, settings.threads))
-    measurement.import_ms.append(worker.import_ms)
-    measurement.load_ms.append(worker.load_ms)
-    return worker
 
 
 class _Prompts:
