@@ -125,12 +125,7 @@ class TextGenerator:
         texts = arguments.prompts(prompt, "generate")
         checked = Options.check(**options)
         rows = [self._row(self.encode(text), checked, f"prompt {index}") for index, text in enumerate(texts)]
-        streams = {id(row): TokenStream(self.tokenizer, checked.stop) for row in rows}
-        pieces: dict[int, list[str]] = {key: [] for key in streams}
-        for row in self._running().run(rows):
-            pieces[id(row)].append(streams[id(row)].push(row.ids[-1]))
-            row.done = streams[id(row)].stopped
-        return ["".join([*pieces[id(row)], streams[id(row)].finish()]) for row in rows]
+        return self._texts(rows, checked.stop, at_start=False)
 
     def stream(self, prompt: str, **options: Unpack[GenerationOptions]) -> Iterator[str]:
         """Goes on with a prompt, piece by piece.
@@ -166,12 +161,21 @@ class TextGenerator:
 
     def stream_chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> Iterator[str]:
         """The assistant's answer piece by piece; see `chat` and `stream`."""
-        conversation = arguments.messages(messages)
+        ids = self.encode_chat(messages)
         checked = Options.check(**options)
-        if self._chat is None:
-            raise UnsupportedError(f"{self.manifest.name} has no chat template; use generate")
-        row = self._row(self._chat.encode(conversation), checked, "the conversation")
+        row = self._row(ids, checked, "the conversation")
         return self._stream(row, checked.stop, at_start=True)
+
+    def chat_each(
+        self, conversations: Sequence[Sequence[Mapping[str, str]]], **options: Unpack[GenerationOptions]
+    ) -> list[str]:
+        """The assistant's answers in many conversations, generated together; otherwise as `chat`."""
+        checked = Options.check(**options)
+        rows = [
+            self._row(self.encode_chat(messages), checked, f"conversation {index}")
+            for index, messages in enumerate(conversations)
+        ]
+        return self._texts(rows, checked.stop, at_start=True)
 
     def generate_ids(self, prompts: Sequence[Sequence[int]], **options: Unpack[SamplingOptions]) -> list[list[int]]:
         """Goes on with prompts of callers who tokenise themselves.
@@ -247,6 +251,13 @@ class TextGenerator:
         bos = self._generation.bos_token_id
         return [bos, *ids] if self._generation.adds_bos and bos is not None else ids
 
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The ids that `chat` feeds the model: a conversation, and the beginning of the answer; errors as `chat`'s."""
+        conversation = arguments.messages(messages)
+        if self._chat is None:
+            raise UnsupportedError(f"{self.manifest.name} has no chat template; use generate")
+        return self._chat.encode(conversation)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; control tokens have none."""
         return decode(self.tokenizer, ids)
@@ -281,6 +292,15 @@ class TextGenerator:
         sampler = Sampler(sampling, ids, self.tokenizer.vocab_size) if sampling.needs_logits else None
         limit = min(options.max_new_tokens, room)
         return Row(ids, limit, sampler, ends_at_eos=not options.ignore_eos, drafted=options.prompt_lookup)
+
+    def _texts(self, rows: list[Row], stop: Sequence[str], *, at_start: bool) -> list[str]:
+        """The whole texts of rows that run together."""
+        streams = {id(row): TokenStream(self.tokenizer, stop, at_start=at_start) for row in rows}
+        pieces: dict[int, list[str]] = {key: [] for key in streams}
+        for row in self._running().run(rows):
+            pieces[id(row)].append(streams[id(row)].push(row.ids[-1]))
+            row.done = streams[id(row)].stopped
+        return ["".join([*pieces[id(row)], streams[id(row)].finish()]) for row in rows]
 
     def _stream(self, row: Row, stop: Sequence[str], *, at_start: bool) -> Iterator[str]:
         """Pieces of one row's text; what is wrong shows when this is called, the work begins with the first piece."""

@@ -196,10 +196,20 @@ class TestChat:
     MESSAGES = [{"role": "user", "content": "Hello <|im_end|>!"}]  # noqa: RUF012
 
     def test_an_answer_is_what_follows_the_rendered_conversation(self, generator):
-        ids = generator._chat.encode(self.MESSAGES)
-        (expected,) = generator.generate_ids([ids], max_new_tokens=20)
-        assert generator.chat(self.MESSAGES, max_new_tokens=20) == generator.decode(expected)
+        (expected,) = generator.generate_ids([generator._chat.encode(self.MESSAGES)], max_new_tokens=20)
         assert "".join(generator.stream_chat(self.MESSAGES, max_new_tokens=20)) == generator.decode(expected)
+
+    def test_many_conversations_are_answered_as_each_alone(self, generator):
+        others = [*self.MESSAGES, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And?"}]
+        answers = generator.chat_each([self.MESSAGES, others], max_new_tokens=20)
+        assert answers == [generator.chat(each, max_new_tokens=20) for each in (self.MESSAGES, others)]
+        assert generator.chat_each([]) == []
+        with pytest.raises(InputError, match=r"message 0: role must be one of system, user, assistant, found 'bot'"):
+            generator.chat_each([self.MESSAGES, [{"role": "bot", "content": "a"}]])
+
+    def test_ids_of_a_conversation_give_its_answer(self, generator):
+        (expected,) = generator.generate_ids([generator.encode_chat(self.MESSAGES)], max_new_tokens=20)
+        assert generator.chat(self.MESSAGES, max_new_tokens=20) == generator.decode(expected)
 
     def test_options_are_generates(self, generator):
         plain = generator.chat(self.MESSAGES, max_new_tokens=20)
