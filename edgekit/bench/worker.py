@@ -1,4 +1,6 @@
-"""The measured process: loads one bundle and answers requests, ``python -m edgekit.bench.worker BUNDLE THREADS``.
+"""The measured process: loads one bundle and answers requests.
+
+Started as ``python -m edgekit.bench.worker BUNDLE THREADS [PREFIX_CACHE_BYTES]``.
 
 A process of its own, so that its memory and load time are the runtime's alone: it imports the standard library,
 `edgekit.load` and what that brings, and nothing of `edgekit.quality` or the rest of `edgekit.bench`.
@@ -12,7 +14,11 @@ In, on stdin, one JSON object a line; out, on stdout, one JSON object for each, 
     {"do": "encode", "text": "..."}                     {"ids": [...]}
     {"do": "generate", "ids": [...],
      "new_tokens": 64, "prompt_lookup": false}          {"first_seconds": 0.17, "following_seconds": 0.5}
-    {"do": "peak_memory"}                               {"peak_rss_bytes": 91234304}, or null where unknown
+    {"do": "answer_each", ...}, {"do": "answer_bulk", ...}, {"do": "shared_prefix", ...}
+                                                        as `edgekit.bench.answers` says
+    {"do": "peak_memory"}                               {"peak_rss_bytes": 91234304, "mapped_bytes": 41000960}: the
+                                                        largest resident memory, and the pages of files in it now; null
+                                                        where unknown
     {"do": "quit"}                                      {}
 
 Timed are the calls of `Translator.translate`, tokenisation included, and of `TextGenerator.stream_ids`, greedy and
@@ -22,6 +28,7 @@ behind EOS: to the first id, and from it to the last. JSON and pipes are not tim
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -30,25 +37,40 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
+from edgekit.bench.answers import answer_bulk, answer_each, shared_prefix_bytes
+
 if TYPE_CHECKING:
     from edgekit.runtime import TextGenerator, Translator
 
-__all__ = ["main", "peak_rss_bytes"]
+__all__ = ["main", "mapped_bytes", "peak_rss_bytes"]
+
+
+ANSWERS = {"answer_each": answer_each, "answer_bulk": answer_bulk, "shared_prefix": shared_prefix_bytes}
 
 
 def peak_rss_bytes() -> int | None:
     """The largest resident memory that this process has had, in bytes; None where the system does not say."""
-    try:
-        # Not getrusage: Linux hands ru_maxrss of the starting process on to the started one (see getrusage(2), execve).
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    # Not getrusage: Linux hands ru_maxrss of the starting process on to the started one (see getrusage(2), execve).
+    if (peak := _status_bytes("VmHWM")) is not None:
+        return peak
     if sys.platform == "darwin":
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def mapped_bytes() -> int | None:
+    """Resident pages of files, libraries and mapped weights, in bytes; None where the system does not say."""
+    return _status_bytes("RssFile")
+
+
+def _status_bytes(name: str) -> int | None:
+    """A line of Linux's account of this process (proc(5), status), in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
     return None
 
 
@@ -65,13 +87,21 @@ def answer(model: Any, request: dict[str, Any]) -> dict[str, Any]:
     if request["do"] == "generate":
         return _time_tokens(model, request["ids"], request["new_tokens"], request["prompt_lookup"])
     if request["do"] == "peak_memory":
-        return {"peak_rss_bytes": peak_rss_bytes()}
+        return {"peak_rss_bytes": peak_rss_bytes(), "mapped_bytes": mapped_bytes()}
+    if request["do"] in ANSWERS:
+        return ANSWERS[request["do"]](model, request)
     assert request["do"] == "quit", request
     return {}
 
 
-def main(bundle: str, threads: int) -> int:
-    """Load the bundle, then answer requests until ``quit`` or the end of stdin; returns the exit status."""
+def main(bundle: str, threads: int, prefix_cache_bytes: int | None = None) -> int:
+    """Load the bundle, then answer requests until ``quit`` or the end of stdin; returns the exit status.
+
+    Args:
+        bundle: Its directory.
+        threads: Threads for one inference.
+        prefix_cache_bytes: Of a text generator; None for its default.
+    """
     replies = _claim_stdout()
     start = perf_counter()
     import edgekit
@@ -80,7 +110,10 @@ def main(bundle: str, threads: int) -> int:
 
     imported = perf_counter()
     try:
-        model = edgekit.load(bundle, threads=threads)
+        if prefix_cache_bytes is None:
+            model: Any = edgekit.load(bundle, threads=threads)
+        else:
+            model = edgekit.runtime.TextGenerator.load(bundle, threads, prefix_cache_bytes=prefix_cache_bytes)
         _send(replies, {"import_ms": 1e3 * (imported - start), "load_ms": 1e3 * (perf_counter() - imported)})
         for request in _read_requests():
             _send(replies, answer(model, request))
@@ -130,7 +163,7 @@ def _claim_stdout() -> TextIO:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1], int(sys.argv[2])))
+        sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))
     except (KeyboardInterrupt, BrokenPipeError):
         # The parent was interrupted, or has gone, and reports what there is to report; no flush may fail after this.
         os._exit(130)
