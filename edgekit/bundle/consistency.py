@@ -187,5 +187,10 @@ def _quantization_problems(manifest: "Manifest") -> Iterator[str]:
                 f"quantization.tensors.{shown(name)}: expected uint4, zero_point and offset where granularity is "
                 f"per-block only, found {tensor.granularity}"
             )
+        if (tensor.activations == "static") != (tensor.activation_scale is not None):
+            yield (
+                f"quantization.tensors.{shown(name)}: expected an activation_scale where activations are static only, "
+                f"found {tensor.activations} and {shown(tensor.activation_scale)}"
+            )
     if quantization.scheme != manifest.precision:
         yield f"quantization.scheme: expected {manifest.precision} like precision, found {quantization.scheme}"

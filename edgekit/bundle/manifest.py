@@ -30,6 +30,7 @@ SOURCE_TYPES = ("embedded", "hub", "pypi", "registry", "local")
 PORT_DTYPES = ("int64", "int32", "float32", "bool", "uint8", "int8")
 QUANTIZED_DTYPES = ("int8", "uint8", "uint4")
 GRANULARITIES = ("per-tensor", "per-channel", "per-block")
+ACTIVATIONS = ("per-row", "per-block", "static", "float")
 BLOCK_SIZES = (16, 256)
 STATE_KINDS = ("constant", "recurrent", "appended")
 INITIAL_VALUES = ("encoder", "zeros", "empty")
@@ -69,6 +70,10 @@ class TensorQuantization:
     A per-block tensor (``uint4`` or ``uint8``) has one scale for each ``block_size`` weights that meet one output, and
     may have ``zero_point`` and ``offset``, the names of tensors with one entry a block each:
     ``value = (q - zero_point) * scale + offset``, with a zero point in the middle (8 or 128) where there is none.
+
+    ``activations`` says how the product with the tensor takes its input: ``per-row`` or ``per-block`` (int8 with a
+    scale found for each row, or block of it), ``static`` (int8 with the scale that the tensor ``activation_scale``
+    holds), ``float``; None where there is no such product, and in bundles of an edgekit that didn't say.
     """
 
     dtype: str
@@ -77,6 +82,8 @@ class TensorQuantization:
     block_size: int | None = None
     zero_point: str | None = None
     offset: str | None = None
+    activations: str | None = None
+    activation_scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +299,8 @@ def _read_quantization(fields: Fields) -> Quantization:
             block_size=tensor.optional_integer("block_size", *BLOCK_SIZES),
             zero_point=tensor.optional_text("zero_point"),
             offset=tensor.optional_text("offset"),
+            activations=tensor.text("activations", ACTIVATIONS) if tensor.has("activations") else None,
+            activation_scale=tensor.optional_text("activation_scale"),
         )
         for name, tensor in fields.named_objects("tensors")
     }

@@ -35,7 +35,7 @@ from edgekit.graph.causal_lm_check import SELF_CHECK_TOKENS, check_causal_lm, re
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.seq2seq import write_graphs
 from edgekit.graph.weights_file import Weights
-from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
 from edgekit.runtime.hub_tokenizer import HubTokenizer
@@ -125,7 +125,7 @@ def write_bundle(
 
 def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict[str, Any]:
     """Writes graphs, weights, tokenizers and shortlist; what the manifest says of them."""
-    weights = quantize_weights(model.weights, scheme_for("seq2seq", precision))
+    weights = quantize_weights(model.weights, named_scheme("seq2seq", precision))
     files = write_graphs(directory, model.config, weights, precision)
     check_graphs(directory, model.config, weights, precision)
     for name, text in model.tokenizers.items():
@@ -152,7 +152,9 @@ def _write_causal_lm(directory: Path, model: CausalLMModel, precision: str) -> d
     # In fp32 a billion parameters are 4 GB: they are not kept, but read again for the check.
     is_float = precision == "fp32"
     weights: Weights = (
-        FloatWeights(model.weights) if is_float else quantize_weights(model.weights, scheme_for("causal-lm", precision))
+        FloatWeights(model.weights)
+        if is_float
+        else quantize_weights(model.weights, named_scheme("causal-lm", precision))
     )
     files = write_causal_lm(directory, model.config, weights, precision)
     check_causal_lm(directory, model.config, weights, precision)

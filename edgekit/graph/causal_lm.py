@@ -48,7 +48,7 @@ def write_causal_lm(directory: Path, config: CausalLMConfig, weights: Weights, p
     # safetensors writes files that only their owner may read.
     shutil.copymode(directory / MODEL_FILE, directory / WEIGHTS_FILE)
     graphs = {"model": describe_graph(model, MODEL_FILE)}
-    return GraphFiles(graphs, cache_tensors(config), describe_quantization(weights, precision))
+    return GraphFiles(graphs, cache_tensors(config), describe_quantization(weights, precision, [model]))
 
 
 def cache_tensors(config: CausalLMConfig) -> tuple[StateTensor, ...]:

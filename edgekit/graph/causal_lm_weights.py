@@ -12,15 +12,13 @@ from collections.abc import Iterator
 
 from edgekit.errors import EdgekitError
 from edgekit.graph.causal_lm_config import CausalLMConfig
-from edgekit.graph.weights_file import Weights
+from edgekit.graph.weights_file import ACTIVATION_SCALE_SUFFIX, Weights
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 _SHOWN = 12
 # Weights of a configuration beyond those that a model has.
 _LOOKED_AT = 100
-# Of a calibrated model, beside the weight of each product.
-ACTIVATION_SCALE = ".activation_scale"
 ROTARY = "rotary."
 
 
@@ -63,7 +61,7 @@ def check_weights(config: CausalLMConfig, weights: Weights, where: str, error: t
         for name, shape in shapes.items()
         if name in weights and weights[name].shape != shape and not name.startswith(ROTARY)
     ]
-    known = (name for name in weights if name.startswith(ROTARY) or name.endswith(ACTIVATION_SCALE))
+    known = (name for name in weights if name.startswith(ROTARY) or name.endswith(ACTIVATION_SCALE_SUFFIX))
     left_over = sorted(weights.keys() - shapes.keys() - set(known))
     problems = [
         f"{what}: {', '.join(names[:_SHOWN])}" + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

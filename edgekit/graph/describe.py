@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.bundle.manifest import Graph, Port, Quantization, StateTensor, TensorQuantization
-from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor
+from edgekit.graph.products import PER_BLOCK, PER_ROW, STATIC, find_products
+from edgekit.graph.tensors import BlockQuantizedTensor
 from edgekit.graph.weights_file import OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX, Weights
+
+ACTIVATIONS = {STATIC: "static", PER_ROW: "dynamic per row", PER_BLOCK: "dynamic per block"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +30,29 @@ def describe_graph(model: ir.Model, file: str) -> Graph:
     return Graph(file, tuple(map(_port, model.graph.inputs)), tuple(map(_port, model.graph.outputs)))
 
 
-def describe_quantization(weights: Weights, precision: str) -> Quantization:
-    """The manifest's ``quantization``: the scheme, how activations are quantised, every quantised tensor."""
+def describe_quantization(weights: Weights, precision: str, models: Iterable[ir.Model]) -> Quantization:
+    """The manifest's ``quantization``: the scheme, how activations are quantised, every quantised tensor.
+
+    Args:
+        weights: by name.
+        precision: the bundle's.
+        models: the graphs, which know how each product takes its input.
+    """
+    products = {product.weight: product for model in models for product in find_products(model)}
     tensors = {}
     for name, tensor in weights.items():
-        if isinstance(tensor, QuantizedTensor):
-            granularity = "per-tensor" if tensor.axis is None else "per-channel"
-            tensors[name] = TensorQuantization("int8", name + SCALE_SUFFIX, granularity)
-        elif isinstance(tensor, BlockQuantizedTensor):
-            tensors[name] = _describe_blocks(name, tensor)
-    return Quantization(precision, _describe_activations(weights, precision), tensors)
+        if isinstance(tensor, np.ndarray):
+            continue
+        described = (
+            _describe_blocks(name, tensor)
+            if isinstance(tensor, BlockQuantizedTensor)
+            else TensorQuantization("int8", name + SCALE_SUFFIX, "per-tensor" if tensor.axis is None else "per-channel")
+        )
+        product = products.get(name)
+        if precision != "fp32" and product is not None:
+            described = replace(described, activations=product.activations, activation_scale=product.activation_scale)
+        tensors[name] = described
+    return Quantization(precision, _describe_activations(tensors), tensors)
 
 
 def _describe_blocks(name: str, tensor: BlockQuantizedTensor) -> TensorQuantization:
@@ -48,14 +66,10 @@ def _describe_blocks(name: str, tensor: BlockQuantizedTensor) -> TensorQuantizat
     )
 
 
-def _describe_activations(weights: Weights, precision: str) -> str | None:
-    if precision == "fp32":
-        return None
-    if any(name.endswith(".activation_scale") for name in weights):
-        return "static"
-    in_blocks = any(isinstance(tensor, BlockQuantizedTensor) for tensor in weights.values())
-    per_row = any(isinstance(tensor, QuantizedTensor) for tensor in weights.values())
-    return " and ".join(["dynamic per row"] * per_row + ["dynamic per block"] * in_blocks) or None
+def _describe_activations(tensors: Mapping[str, TensorQuantization]) -> str | None:
+    """How the products of all tensors take their inputs; None where all take floats."""
+    found = {tensor.activations for tensor in tensors.values()}
+    return " and ".join(words for activations, words in ACTIVATIONS.items() if activations in found) or None
 
 
 def _port(value: ir.Value) -> Port:

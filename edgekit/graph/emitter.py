@@ -19,7 +19,7 @@ from onnx_ir.tape import Tape
 from edgekit.graph.blockwise import MICROSOFT as MICROSOFT
 from edgekit.graph.blockwise import block_product, block_rows
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor
-from edgekit.graph.weights_file import SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor, Weights
+from edgekit.graph.weights_file import ACTIVATION_SCALE_SUFFIX, SCALE_SUFFIX, WEIGHTS_FILE, StoredTensor, Weights
 
 OPSET = 21
 IR_VERSION = 10
@@ -127,7 +127,7 @@ class Emitter:
         if isinstance(tensor, BlockQuantizedTensor):
             accuracy_level = 0 if self._precision == "fp32" else BLOCK_ACCURACY_LEVEL
             return block_product(self, x, name, tensor, bias, accuracy_level), None
-        if self._precision != "fp32" and isinstance(tensor, QuantizedTensor):
+        if self._precision != "fp32" and isinstance(tensor, QuantizedTensor) and not tensor.weight_only:
             return self._integer_product(x, layer, name, bias, transposed)
         return self.op("Gemm", x, self.float_weight(name), bias, transB=int(transposed)), None
 
@@ -140,8 +140,8 @@ class Emitter:
         if transposed:
             matrix = self.op("Transpose", matrix, perm=[1, 0])
         scale = self.weight(name + SCALE_SUFFIX)
-        if self.has(f"{layer}.activation_scale"):
-            x_scale = self.weight(f"{layer}.activation_scale")
+        if self.has(layer + ACTIVATION_SCALE_SUFFIX):
+            x_scale = self.weight(layer + ACTIVATION_SCALE_SUFFIX)
             xq = self.op("QuantizeLinear", x, x_scale, zero_point)
             inputs = (xq, matrix, x_scale, scale, zero_point, None, bias)
             return self.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT), None

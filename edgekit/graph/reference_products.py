@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
-from edgekit.graph.weights_file import Weights
+from edgekit.graph.weights_file import ACTIVATION_SCALE_SUFFIX, Weights
 
 Array = np.ndarray
 
@@ -52,7 +52,8 @@ class ReferenceProducts:
         """``x @ W + b`` of ``layer.weight``, or of ``name``; ``transposed``: the weight is stored ``[out, in]``."""
         weight = self._weights[name or f"{layer}.weight"]
         bias = self.floats(f"{layer}.bias") if f"{layer}.bias" in self._weights else np.float32(0)
-        in_float = in_float or self._precision == "fp32"
+        weight_only = isinstance(weight, QuantizedTensor) and weight.weight_only
+        in_float = in_float or self._precision == "fp32" or weight_only
         outputs = weight.shape[0 if transposed else 1]
         scale = self._activation_scale(x, layer) if isinstance(weight, QuantizedTensor) and not in_float else None
         chunks = []
@@ -69,8 +70,8 @@ class ReferenceProducts:
 
     def _activation_scale(self, x: Array, layer: str) -> Array:
         """The step of quantised activations: the calibrated one, else ``[rows, 1]``, max|row| / 127."""
-        if f"{layer}.activation_scale" in self._weights:
-            return self.floats(f"{layer}.activation_scale")
+        if layer + ACTIVATION_SCALE_SUFFIX in self._weights:
+            return self.floats(layer + ACTIVATION_SCALE_SUFFIX)
         return np.abs(x).max(axis=1, keepdims=True) * np.float32(1 / 127)
 
 

@@ -42,7 +42,7 @@ def write_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
         "decoder": describe_graph(decoder, DECODER_FILE),
         "beam_decoder": describe_graph(beam_decoder, BEAM_DECODER_FILE),
     }
-    return GraphFiles(graphs, state_tensors(config), describe_quantization(weights, precision))
+    return GraphFiles(graphs, state_tensors(config), describe_quantization(weights, precision, (encoder, decoder)))
 
 
 def write_logits_decoder(path: Path, config: Seq2SeqConfig, weights: Weights, precision: str) -> None:

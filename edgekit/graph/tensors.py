@@ -30,6 +30,7 @@ class QuantizedTensor:
         scale: float32, positive and finite; shape ``[]`` for one scale a tensor, ``[values.shape[axis]]`` for one
             scale an index of ``axis``.
         axis: The axis of ``values`` that ``scale`` runs along, from 0; None where there is one scale.
+        weight_only: Products take their inputs in float32: in a graph the tensor is dequantised when it is loaded.
 
     Raises:
         SourceError: Any of the above does not hold.
@@ -38,6 +39,7 @@ class QuantizedTensor:
     values: NDArray[np.int8]
     scale: NDArray[np.float32]
     axis: int | None = None
+    weight_only: bool = False
 
     def __post_init__(self) -> None:
         for what, array, dtype in (("values", self.values, np.int8), ("scale", self.scale, np.float32)):

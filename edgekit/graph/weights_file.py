@@ -26,10 +26,17 @@ from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 
 WEIGHTS_FILE = "weights.safetensors"
 SCALE_SUFFIX, ZERO_POINT_SUFFIX, OFFSET_SUFFIX = "_scale", "_zero_point", "_offset"
+# Behind a product's layer: the one scale, ``float32 []``, that its input is quantised with.
+ACTIVATION_SCALE_SUFFIX = ".activation_scale"
 # Tables are [vocabulary, d_model], one scale a row; all other matrices are [in, out], one scale a column.
 TABLES = ("source_embedding.weight", "target_embedding.weight", "embedding.weight", "output.weight")
 
 Weights = Mapping[str, Tensor]
+
+
+def activation_scale_name(weight: str) -> str:
+    """The name of the static activation scale of the product with a matrix: a table's is the output layer's."""
+    return ("output" if weight in TABLES else weight.removesuffix(".weight")) + ACTIVATION_SCALE_SUFFIX
 
 
 def channel_axis(name: str) -> int:
@@ -107,7 +114,8 @@ def _quantized_tensor(
 ) -> Tensor:
     axis = channel_axis(name)
     if entry.block_size is None:
-        return QuantizedTensor(arrays[name], arrays[entry.scale], None if entry.granularity == "per-tensor" else axis)
+        scale_axis = None if entry.granularity == "per-tensor" else axis
+        return QuantizedTensor(arrays[name], arrays[entry.scale], scale_axis, entry.activations == "float")
     rows_along = 1 - axis
     return BlockQuantizedTensor(
         values=arrays[name],

@@ -49,12 +49,19 @@ class BlockFormat:
         block_size: values that share a scale: 16, 32, 64 or 128.
         symmetric: no zero points, that is 8 (4 bits) or 128 (8 bits) everywhere.
         least_error: searched scales instead of those of rounding to nearest.
+        calibrated: the search weighs each input's error by the input's mean square. Needs calibration.
     """
 
     bits: int
     block_size: int
     symmetric: bool = True
     least_error: bool = True
+    calibrated: bool = False
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether it takes statistics of a product's input."""
+        return self.calibrated
 
 
 def quantize_blockwise(

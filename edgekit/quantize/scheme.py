@@ -1,7 +1,8 @@
-"""What is quantised how: one plain dataclass, and the schemes behind ``int8`` and ``int4``.
+"""What is quantised how: one plain dataclass, and the schemes that have names.
 
-In: the kind of a model and a precision. Out: a `Scheme`, which says of each weight, by its name, what it becomes.
-Refuses precisions that a kind of model doesn't have. Quantises nothing: that is `edgekit.quantize.weights`.
+In: the kind of a model and a name such as ``int8`` or ``int8-static``. Out: a `Scheme`, which says of each weight, by
+its name, what it becomes and how the product with it takes its input. Refuses names that a kind of model doesn't have.
+Quantises nothing: that is `edgekit.quantize.weights`. The formulas and their sources: docs/quantisation.md.
 """
 
 from __future__ import annotations
@@ -9,14 +10,36 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from edgekit.errors import UnsupportedError
 from edgekit.quantize.blockwise import BlockFormat
+from edgekit.quantize.calibration import ScaleMethod
+
+Activations = Literal["shipped", "dynamic", "static", "float"]
 
 
 @dataclass(frozen=True)
 class ChannelFormat:
-    """int8 with one scale an output channel (`edgekit.quantize.int8`); products quantise their inputs row by row."""
+    """int8 with one scale an output channel (`edgekit.quantize.int8`).
+
+    Attributes:
+        activations: how products take their input. "dynamic": int8 with a scale for each row, found as it comes;
+            "static": int8 with one scale for all, calibrated; "float": as it is, the weights are dequantised when the
+            model is loaded (int8 on the disk, the speed of fp32); "shipped": the scale that the checkpoint ships, or
+            dynamic where it ships none.
+        method: how a static scale is chosen, see `ScaleMethod`; nothing to the others.
+        least_error: searched scales of the weights instead of ``max|w| / 127``.
+    """
+
+    activations: Activations = "shipped"
+    method: ScaleMethod = "mse"
+    least_error: bool = False
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether it takes statistics of a product's input."""
+        return self.activations == "static"
 
 
 Format = BlockFormat | ChannelFormat | None
@@ -25,7 +48,7 @@ Format = BlockFormat | ChannelFormat | None
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a model's weights are stored.
+    """How a model's weights are stored, and how its products take their inputs.
 
     Attributes:
         matrices: what a matrix becomes that no exception names.
@@ -47,6 +70,23 @@ class Scheme:
         """This scheme with one more exception, which goes before the others."""
         return dataclasses.replace(self, exceptions=((pattern, named), *self.exceptions))
 
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """All that a matrix may become."""
+        return (self.matrices, *(named for _, named in self.exceptions))
+
+    @property
+    def precision(self) -> str:
+        """The precision of a bundle of this scheme: "int4" if any matrix may have 4 bits, "int8" if any has 8."""
+        if any(isinstance(named, BlockFormat) and named.bits == 4 for named in self.formats):
+            return "int4"
+        return "int8" if any(self.formats) else "fp32"
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether `edgekit.quantize.bundle.quantize_bundle` needs a calibration for it."""
+        return any(named is not None and named.needs_calibration for named in self.formats)
+
 
 # Positions are added, not multiplied, and a thousandth of the weights.
 _FLOAT = ("*positions.weight", None)
@@ -55,30 +95,42 @@ _FLOAT = ("*positions.weight", None)
 # Zero points cost no time.
 _FOUR_BITS = BlockFormat(4, 32, symmetric=False)
 _EIGHT_BITS = BlockFormat(8, 32, symmetric=False)
+# The embedding is the output layer too wherever the two are tied: in 4 bits it alone cost 6 % of perplexity.
+_TABLES_IN_EIGHT_BITS = (("embedding.weight", _EIGHT_BITS), ("output.weight", _EIGHT_BITS))
+_DYNAMIC, _STATIC, _WEIGHTS = ChannelFormat("dynamic"), ChannelFormat("static"), ChannelFormat("float")
 
-SCHEMES: dict[tuple[str, str], Scheme] = {
-    ("seq2seq", "int8"): Scheme(ChannelFormat(), (_FLOAT,)),
-    ("causal-lm", "int8"): Scheme(_EIGHT_BITS, (_FLOAT,)),
-    # The embedding is the output layer too wherever the two are tied: in 4 bits it alone cost 6 % of perplexity.
-    ("causal-lm", "int4"): Scheme(
-        _FOUR_BITS, (_FLOAT, ("embedding.weight", _EIGHT_BITS), ("output.weight", _EIGHT_BITS))
-    ),
+SCHEMES: dict[str, dict[str, Scheme]] = {
+    "seq2seq": {
+        "fp32": Scheme(None),
+        "int8": Scheme(ChannelFormat(), (_FLOAT,)),
+        "int8-dynamic": Scheme(_DYNAMIC, (_FLOAT,)),
+        "int8-static": Scheme(_STATIC, (_FLOAT,)),
+        "int8-blocks": Scheme(_EIGHT_BITS, (_FLOAT,)),
+        "int8-weights": Scheme(_WEIGHTS, (_FLOAT,)),
+    },
+    "causal-lm": {
+        "fp32": Scheme(None),
+        "int8": Scheme(_EIGHT_BITS, (_FLOAT,)),
+        "int8-dynamic": Scheme(_DYNAMIC, (_FLOAT,)),
+        "int8-static": Scheme(_STATIC, (_FLOAT,)),
+        "int8-blocks": Scheme(_EIGHT_BITS, (_FLOAT,)),
+        "int8-weights": Scheme(_WEIGHTS, (_FLOAT,)),
+        "int4": Scheme(_FOUR_BITS, (_FLOAT, *_TABLES_IN_EIGHT_BITS)),
+        "int4-calibrated": Scheme(dataclasses.replace(_FOUR_BITS, calibrated=True), (_FLOAT, *_TABLES_IN_EIGHT_BITS)),
+    },
 }
 
 
-def scheme_for(kind: str, precision: str) -> Scheme:
-    """The scheme behind a precision.
+def named_scheme(kind: str, name: str) -> Scheme:
+    """The scheme behind a name or a precision.
 
     Args:
         kind: the manifest's ``kind``, "seq2seq" or "causal-lm".
-        precision: "fp32", "int8" or "int4".
+        name: a key of ``SCHEMES[kind]``; "fp32", "int8" and "int4" are what those precisions mean.
 
     Raises:
-        UnsupportedError: the kind of model has no such precision.
+        UnsupportedError: the kind of model has no such scheme.
     """
-    if precision == "fp32":
-        return Scheme(None)
-    if (kind, precision) not in SCHEMES:
-        known = ", ".join(["fp32", *(name for of_kind, name in SCHEMES if of_kind == kind)])
-        raise UnsupportedError(f"a {kind} model has the precisions {known}, not {precision}")
-    return SCHEMES[kind, precision]
+    if name not in SCHEMES[kind]:
+        raise UnsupportedError(f"a {kind} model has the schemes {', '.join(SCHEMES[kind])}, not {name}")
+    return SCHEMES[kind][name]

@@ -8,7 +8,7 @@ from edgekit.bench.environment import Environment
 from edgekit.bench.variants import Variant
 from edgekit.quality.parallel_text import TestSet
 from edgekit.quality.plain_text import EvaluationText
-from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.graph.causal_lm_checkpoints import make_llama
 from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
@@ -68,7 +68,7 @@ def text_bundles(tmp_path_factory, llama_case):
     for precision in ("fp32", "int8", "int4"):
         weights = None
         if precision != "fp32":
-            weights = quantize_weights(llama_case.weights, scheme_for("causal-lm", precision))
+            weights = quantize_weights(llama_case.weights, named_scheme("causal-lm", precision))
         bundle = directory / f"tiny-{precision}"
         bundles.append(write_text_bundle(bundle, llama_case, byte_level(), precision=precision, weights=weights))
     return bundles

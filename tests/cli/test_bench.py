@@ -13,7 +13,7 @@ import pytest
 from edgekit.cli.bench import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.export import export
-from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.graph.causal_lm_checkpoints import make_llama
 from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
@@ -242,7 +242,7 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path):
 def text_bundles(tmp_path_factory):
     case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
     directory = tmp_path_factory.mktemp("texts")
-    int8 = quantize_weights(case.weights, scheme_for("causal-lm", "int8"))
+    int8 = quantize_weights(case.weights, named_scheme("causal-lm", "int8"))
     return [
         write_text_bundle(directory / "tiny-fp32", case, byte_level()),
         write_text_bundle(directory / "tiny-int8", case, byte_level(), precision="int8", weights=int8),

@@ -13,7 +13,7 @@ from edgekit.bundle.manifest import Quantization, ShortlistFile, TensorQuantizat
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cli.inspect import flatten
 from edgekit.cli.main import run
-from edgekit.quantize.scheme import scheme_for
+from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.bundle.tiny_bundle import build_tiny_bundle, fill, tiny_manifest
 from tests.graph.causal_lm_checkpoints import make_llama
@@ -154,7 +154,7 @@ def text_bundles(tmp_path_factory):
     for precision in ("fp32", "int4"):
         weights = case.weights
         if precision == "int4":
-            weights = quantize_weights(weights, scheme_for("causal-lm", precision))
+            weights = quantize_weights(weights, named_scheme("causal-lm", precision))
         directory = tmp_path_factory.mktemp("texts") / f"tiny-{precision}"
         bundles[precision] = write_text_bundle(directory, case, byte_level(), precision=precision, weights=weights)
         manifest = json.loads((directory / "bundle.json").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import pytest
 
 from edgekit.errors import UnsupportedError
 from edgekit.quantize.blockwise import BlockFormat
-from edgekit.quantize.scheme import ChannelFormat, Scheme, scheme_for
+from edgekit.quantize.scheme import ChannelFormat, Scheme, named_scheme
 
 FOUR, EIGHT = BlockFormat(4, 32), BlockFormat(8, 32)
 
@@ -23,28 +23,28 @@ def test_an_added_exception_goes_before_the_others():
 
 
 def test_fp32_quantises_nothing():
-    assert scheme_for("causal-lm", "fp32") == Scheme(None)
+    assert named_scheme("causal-lm", "fp32") == Scheme(None)
 
 
 def test_seq2seq_has_int8_a_channel():
-    scheme = scheme_for("seq2seq", "int8")
+    scheme = named_scheme("seq2seq", "int8")
     assert scheme.format_of("encoder.layers.0.self_attention.qkv.weight") == ChannelFormat()
     assert scheme.format_of("positions.weight") is None
 
 
 @pytest.mark.parametrize("name", ["embedding.weight", "output.weight"])
 def test_the_output_layer_keeps_eight_bits_in_int4(name):
-    assert scheme_for("causal-lm", "int4").format_of(name).bits == 8
-    assert scheme_for("causal-lm", "int4").format_of("layers.3.attention.qkv.weight").bits == 4
+    assert named_scheme("causal-lm", "int4").format_of(name).bits == 8
+    assert named_scheme("causal-lm", "int4").format_of("layers.3.attention.qkv.weight").bits == 4
 
 
 @pytest.mark.parametrize(
     ("kind", "precision", "message"),
     [
-        ("seq2seq", "int4", r"^a seq2seq model has the precisions fp32, int8, not int4$"),
-        ("causal-lm", "int2", r"^a causal-lm model has the precisions fp32, int8, int4, not int2$"),
+        ("seq2seq", "int4", r"^a seq2seq model has the schemes fp32, int8, .*, not int4$"),
+        ("causal-lm", "int2", r"^a causal-lm model has the schemes fp32, int8, .*, int4.*, not int2$"),
     ],
 )
 def test_a_precision_that_a_kind_lacks_is_refused(kind, precision, message):
     with pytest.raises(UnsupportedError, match=message):
-        scheme_for(kind, precision)
+        named_scheme(kind, precision)
