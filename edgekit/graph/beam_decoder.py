@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.blocks import attention_scale, block_input, block_output, embedded, feed_forward, finished
 from edgekit.graph.choice import emit_top
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.decoder import ssru
@@ -46,14 +47,19 @@ def build_beam_decoder(
     mask = emit.input("attention_mask", "int32", ["batch", "source_length"])
     batch_beams = emit.op("Shape", input_ids)
     x = emit.embed(config.target_embedding, emit.op("Reshape", input_ids, emit.ints(-1)), config.embed_scale)
-    x = emit.op("Add", x, emit.op("Gather", emit.weight("positions.weight"), position, axis=0))
+    if config.positions != "relative":
+        x = emit.op("Add", x, emit.op("Gather", emit.weight(config.positions_weight("decoder")), position, axis=0))
+    x = embedded(emit, config, x, "decoder")
     cache = _cache(emit, position, batch_beams) if config.decoder_cell == "self_attention" else ()
+    bias = _distance_bias(emit, config, position) if config.positions == "relative" else None
     presents: Outputs = {}
     for layer in range(config.decoder_layers):
-        x, present = _self_attention(emit, config, x, layer, cache) if cache else ssru(emit, config, x, layer, "rows")
+        attend = _self_attention(emit, config, x, layer, cache, bias) if cache else ssru(emit, config, x, layer, "rows")
+        x, present = attend
         presents |= present
         x = _cross_attention(emit, config, x, mask, batch_beams, layer)
-        x = emit.feed_forward(x, f"decoder.layers.{layer}.feed_forward", config.activation_function)
+        x = feed_forward(emit, config, x, f"decoder.layers.{layer}")
+    x = finished(emit, config, x, "decoder")
     log_probabilities = _log_probabilities(emit, config, x, batch_beams, weights)
     return emit.build("beam_decoder", _best(emit, config, log_probabilities, scores, candidates) | presents)
 
@@ -65,26 +71,40 @@ def _cache(emit: Emitter, position: ir.Value, batch_beams: ir.Value) -> tuple[ir
     return emit.op("Cast", position, to=ir.DataType.INT32), emit.op("Cast", beams, to=ir.DataType.INT32), ancestors
 
 
+def _distance_bias(emit: Emitter, config: Seq2SeqConfig, position: ir.Value) -> ir.Value:
+    """What the distance to each token so far adds to attention's scores: ``float32 [1, heads, 1, position + 1]``."""
+    length = config.max_position_embeddings
+    first = emit.op("Sub", emit.ints(length - 1), position)
+    bias = emit.op("Slice", emit.weight(config.positions_weight("decoder")), first, emit.ints(length), emit.ints(1))
+    return emit.op("Unsqueeze", bias, emit.ints(0, 2))
+
+
 def _self_attention(
-    emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int, cache: tuple[ir.Value, ...]
+    emit: Emitter,
+    config: Seq2SeqConfig,
+    x: ir.Value,
+    layer: int,
+    cache: tuple[ir.Value, ...],
+    bias: ir.Value | None,
 ) -> tuple[ir.Value, Outputs]:
     """Attention over a beam's tokens so far; each beam's key and value go into its own row at this position."""
     block = f"decoder.layers.{layer}.self_attention"
     heads = config.decoder_attention_heads
-    shape: Shape = ["rows", heads, "capacity", config.d_model // heads]
+    shape: Shape = ["rows", heads, "capacity", config.decoder_head_dim]
     past = [emit.input(f"past_{name}_{layer}", "float32", shape) for name in ("key", "value")]
-    qkv = emit.op("Unsqueeze", emit.linear(x, f"{block}.qkv"), emit.ints(1))
+    qkv = emit.op("Unsqueeze", emit.linear(block_input(emit, config, x, block), f"{block}.qkv"), emit.ints(1))
     query_key_value = emit.ops("Split", qkv, outputs=3, axis=2, num_outputs=3)
     attended, *present = emit.ops(
         "DecoderMaskedMultiHeadAttention",
-        *(*query_key_value, None, None, *past, *cache),
+        *(*query_key_value, None, bias, *past, *cache),
         outputs=3,
         domain=MICROSOFT,
         num_heads=heads,
         past_present_share_buffer=1,
+        **attention_scale(config),
     )
     attended = emit.op("Squeeze", attended, emit.ints(1))
-    x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+    x = block_output(emit, config, attended, f"{block}.output", x, block)
     return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
 
 
@@ -94,13 +114,14 @@ def _cross_attention(
     """Attention over the source, a sentence's beams as one query of their number's length."""
     block = f"decoder.layers.{layer}.cross_attention"
     heads = config.decoder_attention_heads
-    shape: Shape = ["batch", heads, "source_length", config.d_model // heads]
+    shape: Shape = ["batch", heads, "source_length", config.decoder_head_dim]
     key, value = (emit.input(f"cross_{name}_{layer}", "float32", shape) for name in ("key", "value"))
-    by_sentence = emit.op("Concat", batch_beams, emit.ints(config.d_model), axis=0)
-    query = emit.op("Reshape", emit.linear(x, f"{block}.query"), by_sentence)
-    attended = emit.op("MultiHeadAttention", query, key, value, None, mask, domain=MICROSOFT, num_heads=heads)
-    attended = emit.op("Reshape", attended, emit.ints(-1, config.d_model))
-    return emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+    by_sentence = emit.op("Concat", batch_beams, emit.ints(config.decoder_width), axis=0)
+    query = emit.op("Reshape", emit.linear(block_input(emit, config, x, block), f"{block}.query"), by_sentence)
+    inputs, attributes = (query, key, value, None, mask), attention_scale(config)
+    attended = emit.op("MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=heads, **attributes)
+    attended = emit.op("Reshape", attended, emit.ints(-1, config.decoder_width))
+    return block_output(emit, config, attended, f"{block}.output", x, block)
 
 
 def _log_probabilities(
@@ -113,6 +134,9 @@ def _log_probabilities(
         bias = emit.input("output_bias", "float32", ["batch", "shortlist_length"])
         logits = emit.op("Reshape", emit.op("MatMul", x, weight), per_beam)
         return emit.op("LogSoftmax", emit.op("Add", logits, emit.op("Unsqueeze", bias, emit.ints(1))), axis=-1)
+    if not emit.has("output.bias"):
+        logits = emit.linear(x, "output", weight=config.output_weight, transposed=True)
+        return emit.op("Reshape", emit.op("LogSoftmax", logits, axis=-1), per_beam)
     bias = greedy_bias = emit.weight("output.bias")
     suppressed = np.flatnonzero(np.asarray(weights["output.bias"]) <= SUPPRESSED)
     if suppressed.size and emit.has(SUPPRESSED_BIAS):

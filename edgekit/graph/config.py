@@ -7,22 +7,27 @@ bundle's graphs can be built again (``edgekit quantize``). Nothing here reads a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from edgekit.errors import UnsupportedError
 
-ACTIVATION_FUNCTIONS = ("relu", "gelu", "swish")
+ACTIVATION_FUNCTIONS = ("relu", "gelu", "gelu_tanh", "swish")
 DECODER_CELLS = ("self_attention", "ssru")
+NORM_POSITIONS = ("post", "pre")
+NORMS = ("layer", "rms")
+POSITIONS = ("shared", "separate", "relative")
 
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
-    """A post-norm transformer encoder-decoder; every block is ``x = layer_norm(x + block(x))``.
+    """A transformer encoder-decoder.
+
+    A linear layer has a bias where the weights have one; so does the output layer.
 
     Attributes:
-        model_type: the checkpoint's own name of its architecture ("marian", "bergamot").
-        d_model: width of the residual stream; divisible by both head counts.
+        model_type: the checkpoint's own name of its architecture ("marian", "bergamot", "t5", ...).
+        d_model: width of the residual stream; divisible by both head counts unless `head_dim` is given.
         encoder_layers: number of encoder layers, each self-attention then feed-forward.
         decoder_layers: number of decoder layers, each `decoder_cell`, cross-attention, feed-forward.
         encoder_attention_heads: heads of the encoder's self-attention.
@@ -33,12 +38,21 @@ class Seq2SeqConfig:
         decoder_cell: "self_attention" (a key-value cache) or "ssru" (one recurrent vector a layer).
         source_vocab_size: rows of ``source_embedding.weight``.
         target_vocab_size: rows of the output layer; ids at or above it are never produced.
-        max_position_embeddings: rows of ``positions.weight``; no sequence may be longer.
+        max_position_embeddings: positions that the tables know; no sequence may be longer.
         embed_scale: factor on every looked-up embedding (``sqrt(d_model)`` or 1).
-        layer_norm_epsilon: added to the variance inside the root.
+        layer_norm_epsilon: added to the variance (with "rms" the mean square) inside the root.
         shared_embeddings: the target side embeds with ``source_embedding.weight``.
         tied_output: the output layer is the target embedding, transposed.
         has_shortlist: the encoder graph takes a lexical shortlist and hands its output rows to the decoder.
+        norm_position: "post" (a block is ``x = norm(x + block(x))``) or "pre" (``x = x + block(norm(x))``).
+        norm: "layer" (layer normalisation, with a bias) or "rms" (root mean square, without).
+        positions: "shared" (``positions.weight`` is added to both sides' embeddings), "separate" (each side has its
+            own table) or "relative" (a bias by distance on self-attention's scores, one for all layers of a side).
+        embedding_norm: embeddings are normalised, positions included.
+        final_norm: a norm stands behind the last layer of each side.
+        gated_ffn: ``down(activation(gate(x)) * up(x))`` instead of ``down(activation(up(x)))``.
+        attention_scaled: attention's products are divided by the root of a head's width.
+        head_dim: width of a head; None for d_model over the heads.
     """
 
     model_type: str
@@ -59,12 +73,20 @@ class Seq2SeqConfig:
     shared_embeddings: bool
     tied_output: bool
     has_shortlist: bool = False
+    norm_position: str = "post"
+    norm: str = "layer"
+    positions: str = "shared"
+    embedding_norm: bool = False
+    final_norm: bool = False
+    gated_ffn: bool = False
+    attention_scaled: bool = True
+    head_dim: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses, all at once, values that no graph here has (`UnsupportedError`)."""
         problems = [
             f"{name}={getattr(self, name)!r} (expected one of {', '.join(choices)})"
-            for name, choices in (("activation_function", ACTIVATION_FUNCTIONS), ("decoder_cell", DECODER_CELLS))
+            for name, choices in _CHOICES.items()
             if getattr(self, name) not in choices
         ]
         problems += [
@@ -82,12 +104,18 @@ class Seq2SeqConfig:
             for name in _SWITCHES
             if not isinstance(getattr(self, name), bool)
         ]
-        if not problems:
+        if self.head_dim is not None and (type(self.head_dim) is not int or self.head_dim < 1):
+            problems.append(f"head_dim={self.head_dim!r} (expected a whole number above 0 or null)")
+        if not problems and self.head_dim is None:
             problems = [
                 f"{name}={getattr(self, name)} does not divide d_model={self.d_model}"
                 for name in ("encoder_attention_heads", "decoder_attention_heads")
                 if self.d_model % getattr(self, name)
             ]
+        if self.decoder_cell == "ssru" and (self.norm_position, self.norm, self.positions) != _SSRU:
+            problems.append(
+                "decoder_cell='ssru' (expected self_attention but for post-norm layers and shared positions)"
+            )
         if problems:
             raise UnsupportedError(f"unsupported {self.model_type} configuration: {'; '.join(problems)}")
 
@@ -101,20 +129,65 @@ class Seq2SeqConfig:
         """Name of the output layer's weight, ``[target_vocab_size, d_model]``."""
         return self.target_embedding if self.tied_output else "output.weight"
 
+    @property
+    def encoder_head_dim(self) -> int:
+        """Width of a head of the encoder's attention."""
+        return self.head_dim or self.d_model // self.encoder_attention_heads
+
+    @property
+    def decoder_head_dim(self) -> int:
+        """Width of a head of the decoder's attention."""
+        return self.head_dim or self.d_model // self.decoder_attention_heads
+
+    @property
+    def encoder_width(self) -> int:
+        """Width of the encoder's queries, keys and values: all heads side by side."""
+        return self.encoder_attention_heads * self.encoder_head_dim
+
+    @property
+    def decoder_width(self) -> int:
+        """Width of the decoder's queries, keys and values: all heads side by side."""
+        return self.decoder_attention_heads * self.decoder_head_dim
+
+    def positions_weight(self, side: str) -> str:
+        """Name of the table of positions of the "encoder" or "decoder".
+
+        Added to embeddings: ``float32 [max_position_embeddings, d_model]``. Relative: ``float32 [heads, distances]``,
+        for the encoder's key minus query from ``1 - max_position_embeddings`` up to its negative, for the decoder's
+        query minus key from ``max_position_embeddings - 1`` down to 0.
+        """
+        return {
+            "shared": "positions.weight",
+            "separate": f"{side}.positions.weight",
+            "relative": f"{side}.relative_positions.weight",
+        }[self.positions]
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as the manifest stores them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Seq2SeqConfig:
-        """Reads `to_dict`'s form; raises `UnsupportedError` naming every missing and unknown field."""
+        """Reads `to_dict`'s form; raises `UnsupportedError` naming every missing and unknown field.
+
+        Options that came later may be missing: they have what the older models are.
+        """
         names = {field.name for field in fields(cls)}
-        wrong = sorted(names.symmetric_difference(values))
+        optional = {field.name for field in fields(cls) if field.default is not MISSING} - {"has_shortlist"}
+        wrong = sorted((names.symmetric_difference(values)) - (optional - values.keys()))
         if wrong:
             raise UnsupportedError(f"not an encoder-decoder architecture of this edgekit: check {', '.join(wrong)}")
         return cls(**values)
 
 
+_CHOICES = {
+    "activation_function": ACTIVATION_FUNCTIONS,
+    "decoder_cell": DECODER_CELLS,
+    "norm_position": NORM_POSITIONS,
+    "norm": NORMS,
+    "positions": POSITIONS,
+}
+_SSRU = ("post", "layer", "shared")
 _SIZES, _FACTORS, _SWITCHES = (
     tuple(field.name for field in fields(Seq2SeqConfig) if field.type == kind) for kind in ("int", "float", "bool")
 )

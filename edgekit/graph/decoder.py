@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import UnsupportedError
+from edgekit.graph.blocks import attention_scale, block_input, block_output, embedded, feed_forward, finished
 from edgekit.graph.choice import emit_largest
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.emitter import MICROSOFT, Emitter, Shape
@@ -46,15 +47,19 @@ def build_decoder(
     positions = emit.input("positions", "int64", ["batch"])
     mask = emit.input("attention_mask", "int32", ["batch", "source_length"])
     x = emit.embed(config.target_embedding, input_ids, config.embed_scale)
-    x = emit.op("Add", x, emit.op("Gather", emit.weight("positions.weight"), positions, axis=0))
+    if config.positions != "relative":
+        x = emit.op("Add", x, emit.op("Gather", emit.weight(config.positions_weight("decoder")), positions, axis=0))
+    x = embedded(emit, config, x, "decoder")
     lengths = _lengths(emit, positions) if config.decoder_cell == "self_attention" else ()
+    bias = _distance_bias(emit, config, positions, lengths[1]) if config.positions == "relative" else None
     presents: Outputs = {}
     for layer in range(config.decoder_layers):
-        x, present = _self_attention(emit, config, x, layer, lengths) if lengths else ssru(emit, config, x, layer)
+        attend = _self_attention(emit, config, x, layer, lengths, bias) if lengths else ssru(emit, config, x, layer)
+        x, present = attend
         presents |= present
         x = _cross_attention(emit, config, x, mask, layer)
-        x = emit.feed_forward(x, f"decoder.layers.{layer}.feed_forward", config.activation_function)
-    logits, next_ids = _output(emit, config, x)
+        x = feed_forward(emit, config, x, f"decoder.layers.{layer}")
+    logits, next_ids = _output(emit, config, finished(emit, config, x, "decoder"))
     outputs: Outputs = {"next_ids": (next_ids, "int64", ["batch"])} | presents
     if output_logits:
         outputs["logits"] = (
@@ -72,27 +77,45 @@ def _lengths(emit: Emitter, positions: ir.Value) -> tuple[ir.Value, ...]:
     return past_lengths, emit.op("Add", longest, emit.constant(np.array(1, np.int32)))
 
 
+def _distance_bias(emit: Emitter, config: Seq2SeqConfig, positions: ir.Value, total: ir.Value) -> ir.Value:
+    """What the distance to each token so far adds to attention's scores: ``float32 [batch, heads, 1, total]``.
+
+    Rows of a batch may be at different positions: what stands behind a row's own is never looked at.
+    """
+    zero, one = emit.constant(np.array(0)), emit.constant(np.array(1))
+    last = emit.constant(np.array(config.max_position_embeddings - 1))
+    places = emit.op("Range", zero, emit.op("Cast", total, to=ir.DataType.INT64), one)
+    first = emit.op("Unsqueeze", emit.op("Sub", last, positions), emit.ints(1))
+    indices = emit.op("Min", emit.op("Add", first, places), last)
+    bias = emit.op("Gather", emit.weight(config.positions_weight("decoder")), indices, axis=1)
+    return emit.op("Unsqueeze", emit.op("Transpose", bias, perm=[1, 0, 2]), emit.ints(2))
+
+
 def _self_attention(
-    emit: Emitter, config: Seq2SeqConfig, x: ir.Value, layer: int, lengths: tuple[ir.Value, ...]
+    emit: Emitter,
+    config: Seq2SeqConfig,
+    x: ir.Value,
+    layer: int,
+    lengths: tuple[ir.Value, ...],
+    bias: ir.Value | None,
 ) -> tuple[ir.Value, Outputs]:
     """Attention over this sentence's tokens so far; this one's key and value go into the cache at its position."""
     block = f"decoder.layers.{layer}.self_attention"
     heads, head_dim = config.decoder_attention_heads, _head_dim(config)
     shape: Shape = ["batch", heads, "capacity", head_dim]
     past = [emit.input(f"past_{name}_{layer}", "float32", shape) for name in ("key", "value")]
-    qkv = emit.op("Unsqueeze", emit.linear(x, f"{block}.qkv"), emit.ints(1))
-    inputs = (qkv, None, None, *past, *lengths)
+    qkv = emit.op("Unsqueeze", emit.linear(block_input(emit, config, x, block), f"{block}.qkv"), emit.ints(1))
+    inputs = (qkv, None, None, *past, *lengths, *(() if bias is None else (None, None, None, bias)))
     # With as many key-value heads as heads this is plain attention; it is the operator that appends in place.
-    attended, *present = emit.ops(
-        "GroupQueryAttention", *inputs, outputs=3, domain=MICROSOFT, num_heads=heads, kv_num_heads=heads
-    )
+    attributes = {"num_heads": heads, "kv_num_heads": heads, **attention_scale(config)}
+    attended, *present = emit.ops("GroupQueryAttention", *inputs, outputs=3, domain=MICROSOFT, **attributes)
     attended = emit.op("Squeeze", attended, emit.ints(1))
-    x = emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+    x = block_output(emit, config, attended, f"{block}.output", x, block)
     return x, {f"present_{n}_{layer}": (v, "float32", shape) for n, v in zip(("key", "value"), present, strict=True)}
 
 
 def _head_dim(config: Seq2SeqConfig) -> int:
-    heads, head_dim = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
+    heads, head_dim = config.decoder_attention_heads, config.decoder_head_dim
     if head_dim % HEAD_DIM_MULTIPLE:
         raise UnsupportedError(
             f"unsupported {config.model_type} configuration: decoder_attention_heads={heads} of "
@@ -130,12 +153,13 @@ def ssru(
 def _cross_attention(emit: Emitter, config: Seq2SeqConfig, x: ir.Value, mask: ir.Value, layer: int) -> ir.Value:
     block = f"decoder.layers.{layer}.cross_attention"
     heads = config.decoder_attention_heads
-    shape: Shape = ["batch", heads, "source_length", config.d_model // heads]
+    shape: Shape = ["batch", heads, "source_length", config.decoder_head_dim]
     key, value = (emit.input(f"cross_{name}_{layer}", "float32", shape) for name in ("key", "value"))
-    query = emit.op("Unsqueeze", emit.linear(x, f"{block}.query"), emit.ints(1))
-    attended = emit.op("MultiHeadAttention", query, key, value, None, mask, domain=MICROSOFT, num_heads=heads)
+    query = emit.op("Unsqueeze", emit.linear(block_input(emit, config, x, block), f"{block}.query"), emit.ints(1))
+    inputs, attributes = (query, key, value, None, mask), attention_scale(config)
+    attended = emit.op("MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=heads, **attributes)
     attended = emit.op("Squeeze", attended, emit.ints(1))
-    return emit.linear_add_norm(attended, f"{block}.output", x, f"{block}.norm")
+    return block_output(emit, config, attended, f"{block}.output", x, block)
 
 
 def _output(emit: Emitter, config: Seq2SeqConfig, x: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -54,7 +54,7 @@ def attend(query: Array, key: Array, value: Array, scale: float, mask: Array | f
         key: keys.
         value: values.
         scale: factor on the products.
-        mask: added to them, ``[query length, key length]``.
+        mask: added to them, ``[query length, key length]``, or such a matrix for each head.
 
     Returns:
         ``float32 [query length, heads * head_dim]``.

@@ -53,7 +53,7 @@ def write_logits_decoder(path: Path, config: Seq2SeqConfig, weights: Weights, pr
 def state_tensors(config: Seq2SeqConfig) -> tuple[StateTensor, ...]:
     """The decoder's state, in the order of its layers."""
     heads = config.decoder_attention_heads
-    cross = ("batch", heads, "source_length", config.d_model // heads)
+    cross = ("batch", heads, "source_length", config.decoder_head_dim)
     state = []
     for layer in range(config.decoder_layers):
         state += [_constant(f"cross_{name}_{layer}", cross) for name in ("key", "value")]
@@ -74,7 +74,7 @@ def _cell_state(config: Seq2SeqConfig, layer: int) -> list[StateTensor]:
         past, present = f"past_{name}", f"present_{name}"
         return [StateTensor(name, past, present, "float32", shape, "recurrent", 0, None, None, "zeros")]
     heads = config.decoder_attention_heads
-    cache = ("batch", heads, "capacity", config.d_model // heads)
+    cache = ("batch", heads, "capacity", config.decoder_head_dim)
     capacity = config.max_position_embeddings
     return [
         StateTensor(name, f"past_{name}", f"present_{name}", "float32", cache, "appended", 0, 2, capacity, "empty")

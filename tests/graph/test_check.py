@@ -240,8 +240,8 @@ def beams_without_state(monkeypatch):
     for name in ("ssru", "_self_attention"):
         cell = getattr(beam_decoder, name)
 
-        def stateless(emit, config, x, layer, rest, cell=cell):
-            x, presents = cell(emit, config, x, layer, rest)
+        def stateless(emit, config, x, layer, *inputs, cell=cell):
+            x, presents = cell(emit, config, x, layer, *inputs)
             return x, {key: (emit.op("Sub", v, v), *rest) for key, (v, *rest) in presents.items()}
 
         monkeypatch.setattr(beam_decoder, name, stateless)
@@ -273,9 +273,9 @@ def beams_that_ignore_ancestors(monkeypatch):
     """Each beam finds its own place's past; a recurrent state has no ancestors, but a direction."""
     cell, ssru = beam_decoder._self_attention, beam_decoder.ssru
 
-    def own_past(emit, config, x, layer, cache):
+    def own_past(emit, config, x, layer, cache, bias):
         *lengths, ancestors = cache
-        return cell(emit, config, x, layer, (*lengths, emit.op("Sub", ancestors, ancestors)))
+        return cell(emit, config, x, layer, (*lengths, emit.op("Sub", ancestors, ancestors)), bias)
 
     def turned(emit, config, x, layer, rows):
         x, presents = ssru(emit, config, x, layer, rows)
