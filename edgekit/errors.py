@@ -38,5 +38,13 @@ class QualityError(EdgekitError):
     """A bundle that loses more than its budget against fp32, or of which the text at hand can't tell."""
 
 
+class CancelledError(EdgekitError):
+    """Work that its caller ended."""
+
+
+class DeadlineError(EdgekitError):
+    """Work that took longer than its caller allowed."""
+
+
 class MissingExtraError(EdgekitError):
     """A part of edgekit whose optional dependencies are not installed."""

@@ -32,6 +32,7 @@ THIRD_PARTY = {
         "tokenizers",
         "yaml",
     },
+    "gate": {"numpy", "onnx_ir", "onnxruntime"},
     "runtime": {"jinja2", "numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},

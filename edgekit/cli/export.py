@@ -1,25 +1,29 @@
 """``edgekit export``: a checkpoint to a bundle.
 
 In: a model and where its bundle goes. Out: the bundle's path on stdout. What can be refused without a network is
-refused before anything is downloaded.
+refused before anything is downloaded. With a budget the model is exported in fp32 first, beside the bundle's place, and
+what is made of it is kept only if it was measured to be within the budget.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
 
 from edgekit.bundle.write import check_target
 from edgekit.cache import PRECISIONS
+from edgekit.cli.budget_options import Wanted, budget_options, quantize_within
 from edgekit.cli.output import note, progress
-from edgekit.errors import ModelNotFoundError
+from edgekit.errors import InputError, ModelNotFoundError
 from edgekit.recipes import find_recipe
 
 
 @click.command()
 @click.argument("model")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
+@budget_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The bundle's directory; default ./NAME-PRECISION."
 )
@@ -29,26 +33,51 @@ from edgekit.recipes import find_recipe
     help="Take the weights from exactly there; by default the recipe's sources are tried in order.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
-def command(model: str, precision: str, output: Path | None, source: str | None, force: bool) -> None:
+def command(
+    model: str,
+    precision: str,
+    scheme: str | None,
+    max_loss: tuple[str, ...],
+    dev: str | None,
+    search: bool,
+    cost: str,
+    output: Path | None,
+    source: str | None,
+    force: bool,
+) -> None:
     """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local checkpoint.
 
     A local checkpoint is a directory as the hub has them (MarianMT, Llama, Qwen2, Qwen3, GPT-2 or Gemma 3), one of
-    Bergamot's files, or a GGUF file. int4 is for decoder-only models.
+    Bergamot's files, or a GGUF file. int4 is for decoder-only models. --max-loss and --search are explained by
+    `edgekit quantize --help`.
 
     \b
     Examples:
       edgekit export marian-en-de
       edgekit export firefox-en-pt --precision fp32 -o firefox-fp32
       edgekit export smollm2-135m --precision int4
+      edgekit export marian-en-de --max-loss chrf=0.3
       edgekit export ./my-checkpoint
       edgekit export ./SmolLM2-135M-Instruct.Q4_1.gguf
     """
+    wanted = Wanted(precision, scheme, max_loss, dev, search, cost)
+    wanted.budgets()
     if (target := output or known_output(model, precision)) is not None:
         check_target(target, force)
     from edgekit.export import export
 
-    path = export(model, precision, output, source, force=force, notify=note, progress=progress)
-    click.echo(path)
+    if wanted.is_plain:
+        click.echo(export(model, precision, output, source, force=force, notify=note, progress=progress))
+        return
+    if precision == "fp32":
+        raise InputError(
+            "--scheme, --max-loss and --search are for int8 and int4; fp32 is what these are compared with"
+        )
+    # fp32 may be gigabytes: more than a temporary file system holds, so it lies where the bundle goes.
+    beside = output.parent if output is not None and output.parent.is_dir() else Path()
+    with tempfile.TemporaryDirectory(prefix=".edgekit-fp32-", dir=beside) as staging:
+        fp32 = export(model, "fp32", Path(staging) / "fp32", source, notify=note, progress=progress)
+        click.echo(quantize_within(fp32, output, wanted, force))
 
 
 def known_output(model: str, precision: str) -> Path | None:

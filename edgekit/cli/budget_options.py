@@ -1,0 +1,172 @@
+"""The options of ``edgekit export`` and ``edgekit quantize`` that ask what quantisation may cost, and their work.
+
+In: an fp32 bundle and what was asked for. Out: a quantised bundle that is within its budget, or one line and nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.output import note, progress
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekit.gate.budget import Budget
+    from edgekit.quantize.calibration import Calibration
+    from edgekit.quantize.scheme import Scheme
+
+CALIBRATION_TEXTS = 128
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a bundle is to be quantised, and what it may cost.
+
+    Attributes:
+        precision: "int8" or "int4".
+        scheme: a named scheme; None for what the precision means.
+        max_loss: budgets as the user wrote them.
+        dev: a development set's name or a file; None for what is packaged.
+        search: whether the fastest mix inside the budget is sought.
+        cost: what the search makes least: "time" or "size".
+    """
+
+    precision: str
+    scheme: str | None
+    max_loss: tuple[str, ...]
+    dev: str | None
+    search: bool
+    cost: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is to be measured, calibrated or chosen: the precision says it all."""
+        return not (self.max_loss or self.search or self.scheme)
+
+    def budgets(self) -> list[Budget]:
+        """The budgets.
+
+        Raises:
+            InputError: one can't be read, a metric is given twice, or an option lacks the one that it needs.
+        """
+        from edgekit.gate.budget import parse_budget
+
+        found = [parse_budget(text) for text in self.max_loss]
+        twice = [budget.metric for budget in found if [other.metric for other in found].count(budget.metric) > 1]
+        if twice:
+            raise InputError(f"the budget of {twice[0]} is given twice; give it once")
+        if self.search and not found:
+            raise InputError("--search needs a budget, such as --max-loss chrf=0.3 or --max-loss ppl=1%")
+        if self.search and self.scheme:
+            raise InputError("--search chooses a scheme for each tensor; leave --scheme out")
+        if self.dev is not None and self.is_plain:
+            raise InputError("--dev gives text to --max-loss, --search and --scheme; give one of them, too")
+        return found
+
+
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--scheme``, ``--max-loss``, ``--dev``, ``--search`` and ``--cost`` to a command."""
+    options = (
+        click.option("--scheme", metavar="NAME", help="A named scheme in the place of the precision's own."),
+        click.option(
+            "--max-loss",
+            multiple=True,
+            metavar="METRIC=LIMIT",
+            help="Keep the bundle only if it loses at most so much against fp32: chrf=0.3, bleu=0.5, ppl=1%, kl=0.02.",
+        ),
+        click.option("--dev", metavar="NAME|FILE", help="Development text to measure on; default: what is packaged."),
+        click.option(
+            "--search", is_flag=True, help="Find the fastest mix of formats, tensor by tensor, in the budget."
+        ),
+        click.option(
+            "--cost",
+            type=click.Choice(["time", "size"]),
+            default="time",
+            show_default=True,
+            help="What --search makes as small as it can.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def quantize_within(fp32: Path, target: Path | None, wanted: Wanted, force: bool) -> Path:
+    """Writes the quantised bundle of an fp32 one, if it is within its budget.
+
+    Args:
+        fp32: the fp32 bundle.
+        target: the new bundle's directory; None for ``./<name>-<precision>``.
+        wanted: what was asked for.
+        force: replace an existing bundle.
+
+    Raises:
+        QualityError: the bundle is over its budget, or that can't be decided.
+        EdgekitError: something that was asked for can't be had.
+    """
+    from edgekit.bundle.read import open_bundle
+    from edgekit.bundle.write import check_target
+    from edgekit.quantize.bundle import quantize_bundle
+
+    budgets = wanted.budgets()
+    manifest = open_bundle(fp32).manifest
+    target = target or Path(f"{manifest.name}-{wanted.precision}")
+    check_target(target, force)
+    if budgets:
+        from edgekit.gate.budget import check_budgets
+
+        check_budgets(budgets, manifest.task)
+    if wanted.search:
+        return _search(fp32, target, wanted, budgets, force)
+    scheme = None if wanted.scheme is None else _named(manifest.kind, wanted.scheme)
+    calibration = None if scheme is None else _calibration(fp32, scheme, wanted.dev)
+
+    def make(path: Path) -> Path:
+        return quantize_bundle(
+            fp32, None if scheme else wanted.precision, path, scheme=scheme, calibration=calibration, force=force
+        )
+
+    if not budgets:
+        return make(target)
+    return _gated(fp32, target, wanted, budgets, force, make)
+
+
+def _gated(
+    fp32: Path, target: Path, wanted: Wanted, budgets: list[Budget], force: bool, make: Callable[[Path], Path]
+) -> Path:
+    from edgekit.gate.acceptance import accept
+    from edgekit.gate.staging import keep_if_accepted
+
+    def judge(candidate: Path) -> dict[str, Any]:
+        with progress("measuring the loss") as bar:
+            return accept(fp32, candidate, budgets, wanted.dev, bar.advance, note)
+
+    return keep_if_accepted(target, force, make, judge)
+
+
+def _named(kind: str, name: str) -> Scheme:
+    from edgekit.quantize.scheme import named_scheme
+
+    return named_scheme(kind, name)
+
+
+def _calibration(fp32: Path, scheme: Scheme, dev: str | None) -> Calibration | None:
+    """Statistics of the fp32 bundle's activations on development text, where the scheme needs them."""
+    if not scheme.needs_calibration:
+        return None
+    from edgekit.gate.calibration import calibrate_on_development
+
+    with progress("calibrating", CALIBRATION_TEXTS) as bar:
+        return calibrate_on_development(fp32, dev, CALIBRATION_TEXTS, lambda _: bar.advance(1))
+
+
+def _search(fp32: Path, target: Path, wanted: Wanted, budgets: list[Budget], force: bool) -> Path:
+    from edgekit.gate.search import SearchSettings, search_mix
+
+    settings = SearchSettings(tuple(budgets), wanted.dev, wanted.cost)
+    return search_mix(fp32, target, settings, force=force, notify=note, progress=progress)

@@ -1,0 +1,115 @@
+"""What each quantised tensor costs alone: the divergence of the model's output where all others are float.
+
+KL(fp32 || model with one tensor quantised), mean over the tokens of a few development texts, in nats; an
+encoder-decoder is given the fp32 model's own translations, so that all variants predict the same tokens. A tensor is
+quantised as it will be in the bundle, with its products' activations. The costs of tensors do not add up exactly, but
+their order is what chooses which to keep in more bits.
+
+In: an fp32 bundle, development text, tensors. Out: nats a token. One fp32 pass is recorded; a tensor takes a session
+and a pass more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.bundle.generation import Generation
+from edgekit.bundle.read import Bundle
+from edgekit.gate.forced import FloatModel, ForcedText, ForcedTexts, ForcedTranslation
+from edgekit.graph.tensors import Tensor
+from edgekit.quality.divergence import kl_divergence
+from edgekit.quality.parallel_text import TestSet
+from edgekit.quality.perplexity import log_softmax
+from edgekit.quality.plain_text import EvaluationText
+from edgekit.runtime import TextGenerator, Translator
+
+__all__ = ["Probe", "companions", "quantized_names"]
+
+SENTENCES = 16
+TEXT_TOKENS = 192
+# What is recorded of the fp32 model, float64 log-probabilities: 128 MB.
+MOST_VALUES = 2**24
+
+
+class Probe:
+    """The fp32 model's recorded predictions, and what any replacement of its tensors costs.
+
+    Attributes:
+        model: the fp32 model's weights.
+        tokens: how many predictions a cost is the mean of.
+    """
+
+    def __init__(self, bundle: Bundle, development: TestSet | EvaluationText) -> None:
+        """Runs the fp32 model once.
+
+        Args:
+            bundle: the fp32 bundle.
+            development: pairs for an encoder-decoder, running text for a decoder-only model.
+        """
+        self.model = FloatModel.read(bundle)
+        self._forced: ForcedTranslation | ForcedText
+        self._texts: ForcedTexts | Sequence[int]
+        if isinstance(development, TestSet):
+            self._forced, self._texts = ForcedTranslation(self.model), _translate(bundle, development)
+        else:
+            self._forced, self._texts = ForcedText(self.model), _read(bundle, development)
+        baseline = self._forced.logits(self._texts, {}, "fp32")  # type: ignore[arg-type]
+        self._kept = max(1, MOST_VALUES // baseline.shape[1])
+        self._baseline = log_softmax(baseline[: self._kept])
+        self.tokens = len(self._baseline)
+
+    def cost(self, changes: Mapping[str, Tensor], precision: str) -> float:
+        """Mean divergence in nats a token where these tensors replace the float ones."""
+        found = self._forced.logits(self._texts, changes, precision)  # type: ignore[arg-type]
+        return float(kl_divergence(self._baseline, log_softmax(found[: self._kept])).mean())
+
+    def costs(
+        self, weights: Mapping[str, Tensor], precision: str, advance: Callable[[int], None] = lambda _: None
+    ) -> dict[str, float]:
+        """The cost of each quantised tensor of a bundle's weights alone, by name; ``advance`` counts tensors."""
+        found = {}
+        for name in quantized_names(weights):
+            found[name] = self.cost(companions(weights, name), precision)
+            advance(1)
+        return found
+
+
+def quantized_names(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that are not float arrays."""
+    return [name for name, tensor in weights.items() if not isinstance(tensor, np.ndarray)]
+
+
+def companions(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """A tensor with what its product needs besides: the calibrated scale of its input."""
+    layer = name.removesuffix(".weight")
+    scales = [f"{layer}.activation_scale"]
+    if "embedding" in layer:
+        scales.append("output.activation_scale")
+    return {key: weights[key] for key in (name, *scales) if key in weights}
+
+
+def _translate(bundle: Bundle, pairs: TestSet) -> ForcedTexts:
+    translator = Translator(bundle)
+    generation: Any = bundle.manifest.generation
+    assert isinstance(generation, Generation)
+    sources = []
+    for index in _spread(len(pairs), SENTENCES):
+        ids = translator.source_tokenizer.encode(pairs.sources[index])[: generation.max_source_tokens - 1]
+        sources.append([*ids, generation.eos_token_id])
+    return ForcedTexts(sources, translator.generate_ids(sources))
+
+
+def _read(bundle: Bundle, text: EvaluationText) -> Sequence[int]:
+    with TextGenerator.load(bundle.path, prefix_cache_bytes=0) as generator:
+        generation: Any = bundle.manifest.generation
+        return generator.encode(text.text)[: min(TEXT_TOKENS, generation.context_length)]
+
+
+def _spread(items: int, count: int) -> npt.NDArray[np.int64]:
+    """``count`` places at even distances, or all where there are fewer."""
+    count = min(count, items)
+    return np.arange(count) * items // count
