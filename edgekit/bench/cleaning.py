@@ -1,28 +1,29 @@
 """Cuts and cleans what a decoder-only model answers, by rules that are stated, so that it is judged by its answer.
 
-In order:
-
-1. The text ends before the first stop string (generation ends there too); white space around it goes.
-2. Where the task's output is a line: the first line that is not empty; if it ends with a colon and another follows
-   ("Here is the translation:"), that one.
-3. A label in front goes: the output language's name, ``Translation``, ``Output`` or ``Answer``, and a colon.
-4. Quotation marks around the whole go, unless the input has them too.
-
-In: an answer. Out: the text that is scored. Nothing is repaired: a wrong language or a repetition stays.
+`CLEANING_RULES` are the rules in their order, as a report prints them. In: an answer. Out: the text that is scored.
+Nothing is repaired: a wrong language or a repetition stays.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["clean_answer"]
+__all__ = ["CLEANING_RULES", "clean_answer"]
+
+CLEANING_RULES = (
+    "The text ends before the first stop string (generation ends there too); white space around it goes.",
+    "Where the task's output is a line: the first line that is not empty; if it ends with a colon and another follows "
+    '("Here is the translation:"), that one.',
+    "A label in front goes: the output language's name, Translation, Output or Answer, and a colon.",
+    "Quotation marks around the whole go, unless the input has them too.",
+)
 
 LABELS = ("Translation", "Output", "Answer")
 QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»", "‘": "’"}
 
 
 def clean_answer(answer: str, asked: str, target_language: str | None, *, single_line: bool) -> str:
-    """The answer after the module's rules.
+    """The answer after `CLEANING_RULES`.
 
     Args:
         answer: What the model gave, ended by a stop string or its end.
