@@ -50,6 +50,8 @@ class BlockFormat:
         symmetric: no zero points, that is 8 (4 bits) or 128 (8 bits) everywhere.
         least_error: searched scales instead of those of rounding to nearest.
         calibrated: the search weighs each input's error by the input's mean square. Needs calibration.
+        activation_aware: AWQ's scales: inputs that are large on average get finer steps. Needs calibration, and
+            something before the product that can take the inverse, see `edgekit.quantize.migration`.
     """
 
     bits: int
@@ -57,11 +59,12 @@ class BlockFormat:
     symmetric: bool = True
     least_error: bool = True
     calibrated: bool = False
+    activation_aware: bool = False
 
     @property
     def needs_calibration(self) -> bool:
         """Whether it takes statistics of a product's input."""
-        return self.calibrated
+        return self.calibrated or self.activation_aware
 
 
 def quantize_blockwise(

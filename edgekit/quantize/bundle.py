@@ -22,8 +22,9 @@ from edgekit.graph.rotary import rotary_tables
 from edgekit.graph.seq2seq import BEAM_DECODER_FILE, DECODER_FILE, ENCODER_FILE, write_graphs
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weight_shapes import check_shapes
-from edgekit.graph.weights_file import WEIGHTS_FILE, load_weights
+from edgekit.graph.weights_file import WEIGHTS_FILE, Weights, load_weights
 from edgekit.quantize.calibration import Calibration
+from edgekit.quantize.migration import Config, migrate
 from edgekit.quantize.scheme import SCHEMES, Scheme, named_scheme
 from edgekit.quantize.weights import quantize_weights
 
@@ -120,7 +121,7 @@ def _write_seq2seq(directory: Path, bundle: Bundle, wanted: _Wanted) -> GraphFil
         raise BundleError(f"{bundle.path}: architecture.has_shortlist and shortlist disagree; export the model again")
     weights = _read_weights(bundle)
     check_shapes(config, weights, str(bundle.path))
-    weights = quantize_weights(weights, wanted.scheme, wanted.calibration)
+    weights = quantize_weights(*_migrated(config, weights, wanted))
     files = write_graphs(directory, config, weights, wanted.precision)
     check_graphs(directory, config, weights, wanted.precision)
     return files
@@ -133,10 +134,16 @@ def _write_causal_lm(directory: Path, bundle: Bundle, wanted: _Wanted) -> GraphF
     # These are calculated from the configuration whenever a graph is written.
     tables = rotary_tables(config)
     weights = {name: weight for name, weight in weights.items() if name not in tables}
-    weights = quantize_weights(weights, wanted.scheme, wanted.calibration)
+    weights = quantize_weights(*_migrated(config, weights, wanted))
     files = write_causal_lm(directory, config, weights, wanted.precision)
     check_causal_lm(directory, config, {**weights, **tables}, wanted.precision)
     return files
+
+
+def _migrated(config: Config, weights: Weights, wanted: _Wanted) -> tuple[Weights, Scheme, Calibration | None]:
+    """What `quantize_weights` takes, after the migrations that the scheme asks for."""
+    weights, calibration = migrate(config, weights, wanted.scheme, wanted.calibration)
+    return weights, wanted.scheme, calibration
 
 
 def _read_weights(bundle: Bundle) -> dict[str, Tensor]:

@@ -134,6 +134,6 @@ class Calibration:
                     for name, rows in head.pop("rows").items()
                 }
             return cls(**head, inputs=inputs)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: expected a saved calibration, found another file ({reason})") from None

@@ -30,16 +30,19 @@ class ChannelFormat:
             dynamic where it ships none.
         method: how a static scale is chosen, see `ScaleMethod`; nothing to the others.
         least_error: searched scales of the weights instead of ``max|w| / 127``.
+        smoothing: SmoothQuant's alpha: outliers of the input move into the weights; None for none. Needs calibration,
+            and something before the product that can take the inverse, see `edgekit.quantize.migration`.
     """
 
     activations: Activations = "shipped"
     method: ScaleMethod = "mse"
     least_error: bool = False
+    smoothing: float | None = None
 
     @property
     def needs_calibration(self) -> bool:
         """Whether it takes statistics of a product's input."""
-        return self.activations == "static"
+        return self.activations == "static" or self.smoothing is not None
 
 
 Format = BlockFormat | ChannelFormat | None
@@ -98,6 +101,7 @@ _EIGHT_BITS = BlockFormat(8, 32, symmetric=False)
 # The embedding is the output layer too wherever the two are tied: in 4 bits it alone cost 6 % of perplexity.
 _TABLES_IN_EIGHT_BITS = (("embedding.weight", _EIGHT_BITS), ("output.weight", _EIGHT_BITS))
 _DYNAMIC, _STATIC, _WEIGHTS = ChannelFormat("dynamic"), ChannelFormat("static"), ChannelFormat("float")
+_SMOOTH = dataclasses.replace(_STATIC, smoothing=0.5)
 
 SCHEMES: dict[str, dict[str, Scheme]] = {
     "seq2seq": {
@@ -105,6 +109,10 @@ SCHEMES: dict[str, dict[str, Scheme]] = {
         "int8": Scheme(ChannelFormat(), (_FLOAT,)),
         "int8-dynamic": Scheme(_DYNAMIC, (_FLOAT,)),
         "int8-static": Scheme(_STATIC, (_FLOAT,)),
+        # Behind the norms of a post-norm network stands the residual too: nothing there can take a product's inverse.
+        "int8-smooth": Scheme(
+            _STATIC, (_FLOAT, ("*attention.output.weight", _SMOOTH), ("*.feed_forward.down.weight", _SMOOTH))
+        ),
         "int8-blocks": Scheme(_EIGHT_BITS, (_FLOAT,)),
         "int8-weights": Scheme(_WEIGHTS, (_FLOAT,)),
     },
@@ -113,10 +121,13 @@ SCHEMES: dict[str, dict[str, Scheme]] = {
         "int8": Scheme(_EIGHT_BITS, (_FLOAT,)),
         "int8-dynamic": Scheme(_DYNAMIC, (_FLOAT,)),
         "int8-static": Scheme(_STATIC, (_FLOAT,)),
+        # A tied embedding can't take an input's scales: what it looks up would change.
+        "int8-smooth": Scheme(_SMOOTH, (_FLOAT, ("embedding.weight", _STATIC), ("output.weight", _STATIC))),
         "int8-blocks": Scheme(_EIGHT_BITS, (_FLOAT,)),
         "int8-weights": Scheme(_WEIGHTS, (_FLOAT,)),
         "int4": Scheme(_FOUR_BITS, (_FLOAT, *_TABLES_IN_EIGHT_BITS)),
         "int4-calibrated": Scheme(dataclasses.replace(_FOUR_BITS, calibrated=True), (_FLOAT, *_TABLES_IN_EIGHT_BITS)),
+        "int4-awq": Scheme(dataclasses.replace(_FOUR_BITS, activation_aware=True), (_FLOAT, *_TABLES_IN_EIGHT_BITS)),
     },
 }
 

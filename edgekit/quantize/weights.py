@@ -70,4 +70,3 @@ def _quantize(name: str, tensor: Tensor, wanted: Format, calibration: Calibratio
     if wanted.calibrated and calibration is not None and name in calibration.inputs:
         importance = calibration.inputs[name].mean_square
     return recovered or quantize_blockwise(matrix, wanted, axis=1 - axis, importance=importance)
-
