@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "runtime": {"jinja2", "numpy", "onnxruntime", "tokenizers"},
     "quality": {"numpy", "sacrebleu"},
     "bench": {"cpuinfo", "numpy", "psutil", "rich"},
+    "report": {"jinja2", "rich"},
     "cli": {"click", "rich", "safetensors"},
     "serve": {"h11", "prometheus_client", "starlette", "uvicorn"},
     "training": {"numpy", "sacrebleu", "safetensors", "sentencepiece", "tokenizers", "torch", "transformers"},
