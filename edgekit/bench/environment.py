@@ -20,7 +20,16 @@ import psutil  # type: ignore[import-untyped]
 
 from edgekit import __version__
 
-__all__ = ["Conditions", "CpuReading", "Environment", "background_cores", "busy_reason", "read_cpu", "read_environment"]
+__all__ = [
+    "Conditions",
+    "CpuReading",
+    "Environment",
+    "background_cores",
+    "busy_reason",
+    "read_cpu",
+    "read_environment",
+    "usable_cores",
+]
 
 # The instruction sets on which the speed of int8 and fp32 products depends, as py-cpuinfo spells them.
 ISA_FLAGS = (
@@ -112,7 +121,7 @@ def read_environment() -> Environment:
         isa_flags=tuple(flag for flag in ISA_FLAGS if flag in info.get("flags", ())),
         cores_physical=psutil.cpu_count(logical=False),
         cores_logical=psutil.cpu_count(),
-        cores_usable=_usable_cores(),
+        cores_usable=usable_cores(),
         memory_bytes=psutil.virtual_memory().total,
         governor=read_governor(Path("/sys/devices/system/cpu")),
         os=f"{platform.system()} {platform.release()}",
@@ -171,7 +180,8 @@ def read_governor(cpus: Path) -> str | None:
     return ", ".join(sorted(found)) or None
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Logical cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

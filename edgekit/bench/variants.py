@@ -13,7 +13,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.errors import InputError
 
-__all__ = ["Variant", "common_task", "group_variants"]
+__all__ = ["Variant", "common_task", "group_variants", "read_variant"]
 
 KINDS = {"translation": "seq2seq", "text-generation": "causal-lm"}
 
@@ -72,7 +72,7 @@ def group_variants(bundles: Sequence[Path]) -> list[list[Variant]]:
     found: dict[Hashable, list[Variant]] = {}
     for path in dict.fromkeys(path.resolve() for path in bundles):
         bundle = open_bundle(path)
-        variant = _read_variant(path, bundle)
+        variant = read_variant(path, bundle)
         source = bundle.manifest.source
         weights = (source.type, source.id, source.revision, tuple(sorted(source.files.items())))
         found.setdefault((variant.model, variant.source_language, variant.target_language, weights), []).append(variant)
@@ -87,7 +87,8 @@ def _task(manifest: Manifest) -> str:
     return f"{manifest.task} by a {manifest.kind} model"
 
 
-def _read_variant(path: Path, bundle: Bundle) -> Variant:
+def read_variant(path: Path, bundle: Bundle) -> Variant:
+    """What a benchmark says about a bundle, opened from ``path``."""
     manifest = bundle.manifest
     source, languages = manifest.source, manifest.languages
     return Variant(
