@@ -1,8 +1,9 @@
 """``edgekit inspect``: what is in a bundle, for a person or (``--json``) for a program.
 
-In: a bundle's directory, or the name of an exported one. Out, on stdout: what it does, how large and how precise it is,
-where its weights came from and under which licence, its files, the inputs and outputs of its graphs, how it generates,
-and what was measured. It opens the bundle as the runtime does, so a damaged or hostile one is refused.
+In: a bundle, or the name of an exported one. Out, on stdout: what it does, how large and how precise it is, where its
+weights came from and under which licence, its files, the inputs and outputs of its graphs, how it generates, and what
+was measured; with ``--error`` its quantised tensors one by one. It opens the bundle as the runtime does, so a damaged
+or hostile one is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.bundle.single_file import PackedFile
 from edgekit.cache import find_bundle
 from edgekit.cli.output import stdout_console
-from edgekit.errors import BundleError
+from edgekit.cli.tensor_errors import show_errors
+from edgekit.errors import BundleError, InputError
 
 JSON_SCHEMA_VERSION = 1
 # Of a decoder-only model; a hostile manifest may claim any number of layers.
@@ -42,15 +44,24 @@ ROTARY_TABLES = frozenset(f"rotary.{local}{function}" for local in ("", "local_"
 @click.command()
 @click.argument("bundle", metavar="BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the manifest, and what follows from it.")
-def command(bundle: str, as_json: bool) -> None:
+@click.option("--error", is_flag=True, help="Measure each quantised tensor's error, its cost alone and its time.")
+@click.option("--against", metavar="FP32", help="With --error: the fp32 bundle; default NAME-fp32 beside BUNDLE.")
+@click.option("--dev", metavar="NAME|FILE", help="With --error: development text; default what is packaged.")
+def command(bundle: str, as_json: bool, error: bool, against: str | None, dev: str | None) -> None:
     """Show what is in BUNDLE: a directory, or the name of an exported model.
 
     \b
     Examples:
       edgekit inspect ./marian-en-de-int8
       edgekit inspect marian-en-de --json
+      edgekit inspect ./marian-en-de-int8 --error --against ./marian-en-de-fp32
     """
     opened = open_bundle(find_bundle(bundle))
+    if error:
+        show_errors(opened, against, dev, as_json)
+        return
+    if against is not None or dev is not None:
+        raise InputError("--against and --dev belong to --error; give it, too, or leave them out")
     parameters = count_parameters(opened)
     if as_json:
         click.echo(json.dumps(describe(opened, parameters), sort_keys=True, indent=2, ensure_ascii=False))

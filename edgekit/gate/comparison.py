@@ -24,7 +24,7 @@ from edgekit.bench.text_speed import TextBenchSettings
 from edgekit.bundle.generation import Generation
 from edgekit.bundle.read import open_bundle
 from edgekit.errors import InputError
-from edgekit.gate.forced import FloatModel, ForcedTexts, ForcedTranslation, weights_of
+from edgekit.gate.forced import FloatModel, ForcedTexts, ForcedTranslation, changes_of, weights_of
 from edgekit.quality.bootstrap import BOOTSTRAP_SEED, resample_counts, resampled_losses
 from edgekit.quality.divergence import kl_divergence
 from edgekit.quality.metrics import SentenceStatistics, sentence_statistics
@@ -151,7 +151,8 @@ class TranslationLoss:
 
     def _diverge(self, texts: ForcedTexts) -> None:
         forced = self._baseline.forced()
-        changes, precision = weights_of(self._bundle), self._bundle.manifest.precision
+        changes = changes_of(weights_of(self._bundle), forced.model)
+        precision = self._bundle.manifest.precision
         nats = divergence(forced.logits(texts, {}, "fp32"), forced.logits(texts, changes, precision))
         ends = np.cumsum(texts.tokens)
         self._nats += [float(part.sum()) for part in np.split(nats, ends[:-1])]

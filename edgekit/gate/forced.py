@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,17 @@ class Variant:
         """Whether a graph has a weight that was replaced."""
         return any(offset in self._changed for _, offset, _ in _external(model))
 
-    def session(self, model: ir.Model) -> ort.InferenceSession:
-        """A session of a graph built of `weights` and `stored`."""
+    def tensor_names(self, model: ir.Model) -> dict[str, str]:
+        """The tensor that each of a graph's initialisers belongs to, itself or as its scales."""
+        owners = {
+            self.stored[part].offset: name
+            for name, tensor in self.weights.items()
+            for part in arrays_of({name: tensor})
+        }
+        return {name: owners[offset] for name, offset, _ in _external(model)}
+
+    def session(self, model: ir.Model, profile: Path | None = None) -> ort.InferenceSession:
+        """A session of a graph built of `weights` and `stored`; with ``profile``, files that begin so get its times."""
         given = {
             name: self._arrays[offset].reshape(shape)
             for name, offset, shape in _external(model)
@@ -104,6 +114,8 @@ class Variant:
         options = session_options(self._threads)
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(self._folder))
         options.add_external_initializers(list(given), [ort.OrtValue.ortvalue_from_numpy(a) for a in given.values()])
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
         content = ir.to_proto(model).SerializeToString()
         return run_graph(ort.InferenceSession, content, options, ["CPUExecutionProvider"])
 
@@ -142,7 +154,7 @@ class ForcedTranslation:
 
     def __init__(self, model: FloatModel) -> None:
         """Loads the fp32 graphs, which a variant shares where none of its weights is in them."""
-        self._model, manifest = model, model.bundle.manifest
+        self.model, manifest = model, model.bundle.manifest
         self._config = Seq2SeqConfig.from_dict(manifest.architecture)
         assert isinstance(manifest.generation, Generation)
         self._generation = manifest.generation
@@ -159,15 +171,27 @@ class ForcedTranslation:
         """
         encoder, decoder = self._encoder, self._decoder
         if changes:
-            encoder, decoder = self._sessions(Variant(self._model, changes), precision)
-        shared = self._encode(encoder, texts.sources)
-        longest = int(texts.tokens.max())
-        forced = np.full((len(texts.outputs), longest), self._generation.eos_token_id, np.int64)
-        forced[:, 0] = self._generation.start_token_id
+            encoder, decoder = self._sessions(Variant(self.model, changes), precision)
+        steps = self.run(encoder, decoder, texts, "logits")
+        first = len(self._generation.start_ids) - 1
+        return np.concatenate([steps[first : first + count, row] for row, count in enumerate(texts.tokens)])
+
+    def run(
+        self, encoder: ort.InferenceSession, decoder: ort.InferenceSession, texts: ForcedTexts, output: str
+    ) -> NDArray[Any]:
+        """An output of the decoder at each step, ``[steps, sentences, ...]``, from the start's first id on."""
+        start = self._generation.start_ids
+        longest = int(texts.tokens.max()) - 1
+        forced = np.full((len(texts.outputs), len(start) + longest), self._generation.eos_token_id, np.int64)
+        forced[:, : len(start)] = start
         for row, ids in enumerate(texts.outputs):
-            forced[row, 1 : len(ids) + 1] = ids
-        steps = self._steps(decoder, shared, forced)
-        return np.concatenate([steps[:count, row] for row, count in enumerate(texts.tokens)])
+            forced[row, len(start) : len(start) + len(ids)] = ids
+        return self._steps(decoder, self._encode(encoder, texts.sources), forced, output)
+
+    def graphs(self, variant: Variant, precision: str) -> tuple[ir.Model, ir.Model]:
+        """The encoder and the decoder as a bundle has them."""
+        parts = variant.weights, variant.stored, precision
+        return build_encoder(self._config, *parts), build_decoder(self._config, *parts)
 
     def _sessions(self, variant: Variant, precision: str) -> tuple[ort.InferenceSession, ort.InferenceSession]:
         parts = variant.weights, variant.stored, precision
@@ -191,20 +215,24 @@ class ForcedTranslation:
         return shared | dict(zip(names, run_graph(encoder.run, names, feeds), strict=True))
 
     def _steps(
-        self, decoder: ort.InferenceSession, shared: dict[str, NDArray[Any]], forced: NDArray[np.int64]
-    ) -> Logits:
-        """``float32 [steps, rows, vocabulary]``."""
+        self,
+        decoder: ort.InferenceSession,
+        shared: dict[str, NDArray[Any]],
+        forced: NDArray[np.int64],
+        output: str,
+    ) -> NDArray[Any]:
+        """The output of each step, ``[steps, rows, ...]``."""
         rows, longest = forced.shape
         states = [state for state in state_tensors(self._config) if state.kind != "constant"]
         carried: dict[str, NDArray[Any]] = {state.past: initial_value(state, rows, longest) for state in states}
-        names = ["logits", *(str(state.present) for state in states)]
-        logits = []
+        names = [output, *(str(state.present) for state in states)]
+        outputs = []
         for position in range(longest):
             step = {"input_ids": forced[:, position], "positions": np.full(rows, position, np.int64)}
             found = run_graph(decoder.run, names, {**step, **shared, **carried})
-            logits.append(found[0])
+            outputs.append(found[0])
             carried = {state.past: present for state, present in zip(states, found[1:], strict=True)}
-        return np.stack(logits)
+        return np.stack(outputs)
 
 
 class ForcedText:
@@ -212,27 +240,41 @@ class ForcedText:
 
     def __init__(self, model: FloatModel) -> None:
         """Loads the fp32 graph."""
-        self._model = model
+        self.model = model
         self._config = CausalLMConfig.from_dict(model.bundle.manifest.architecture)
         self._session = self._build(Variant(model, {}), "fp32")
 
     def logits(self, ids: Sequence[int], changes: Mapping[str, Tensor], precision: str) -> Logits:
         """Logits after each id; arguments as `ForcedTranslation.logits`'s."""
-        session = self._build(Variant(self._model, changes), precision) if changes else self._session
-        count = len(ids)
-        feeds: dict[str, NDArray[Any]] = {
-            "input_ids": np.array([ids], np.int64),
-            "past_lengths": np.zeros(1, np.int32),
-            "sequence_lengths": np.full(1, count, np.int32),
-            "added_queries": np.zeros(1, np.int64),
-            "output_rows": np.arange(count),
-        }
-        feeds |= {state.past: initial_value(state, 1, count) for state in cache_tensors(self._config)}
-        logits: Logits = run_graph(session.run, ["logits"], feeds)[0]
+        session = self._build(Variant(self.model, changes), precision) if changes else self._session
+        logits: Logits = self.run(session, ids, len(ids))[0]
         return logits
 
+    def run(self, session: ort.InferenceSession, ids: Sequence[int], first: int) -> list[Logits]:
+        """Logits of the first ``first`` ids, read together, then of each further one, read alone."""
+        states = cache_tensors(self._config)
+        carried: dict[str, NDArray[Any]] = {state.past: initial_value(state, 1, len(ids)) for state in states}
+        names = ["logits", *(str(state.present) for state in states)]
+        outputs = []
+        for start, end in ((0, first), *((index, index + 1) for index in range(first, len(ids)))):
+            feeds: dict[str, NDArray[Any]] = {
+                "input_ids": np.array([ids[start:end]], np.int64),
+                "past_lengths": np.full(1, start, np.int32),
+                "sequence_lengths": np.full(1, end - start, np.int32),
+                "added_queries": np.zeros(1, np.int64),
+                "output_rows": np.arange(end - start),
+            }
+            found = run_graph(session.run, names, feeds | carried)
+            outputs.append(found[0])
+            carried = {state.past: present for state, present in zip(states, found[1:], strict=True)}
+        return outputs
+
+    def graph(self, variant: Variant, precision: str) -> ir.Model:
+        """The graph as a bundle has it."""
+        return build_causal_lm(self._config, variant.weights, variant.stored, precision)
+
     def _build(self, variant: Variant, precision: str) -> ort.InferenceSession:
-        return variant.session(build_causal_lm(self._config, variant.weights, variant.stored, precision))
+        return variant.session(self.graph(variant, precision))
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
@@ -242,3 +284,12 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
     if manifest.kind == "causal-lm":
         shapes = dict(weight_shapes(CausalLMConfig.from_dict(manifest.architecture)))
     return load_weights(bundle.path_of(WEIGHTS_FILE), manifest.quantization.tensors, shapes)
+
+
+def changes_of(weights: Mapping[str, Tensor], model: FloatModel) -> dict[str, Tensor]:
+    """What of a quantised bundle's weights is not what the float model has: to be given to `Variant`."""
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if not isinstance(tensor, np.ndarray) or not np.array_equal(tensor, model.weights.get(name, np.empty(0)))
+    }

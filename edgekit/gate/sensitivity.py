@@ -21,6 +21,7 @@ from edgekit.bundle.generation import Generation
 from edgekit.bundle.read import Bundle
 from edgekit.gate.forced import FloatModel, ForcedText, ForcedTexts, ForcedTranslation
 from edgekit.graph.tensors import Tensor
+from edgekit.graph.weights_file import activation_scale_name
 from edgekit.quality.divergence import kl_divergence
 from edgekit.quality.parallel_text import TestSet
 from edgekit.quality.perplexity import log_softmax
@@ -51,20 +52,20 @@ class Probe:
             development: pairs for an encoder-decoder, running text for a decoder-only model.
         """
         self.model = FloatModel.read(bundle)
-        self._forced: ForcedTranslation | ForcedText
-        self._texts: ForcedTexts | Sequence[int]
+        self.forced: ForcedTranslation | ForcedText
+        self.texts: ForcedTexts | Sequence[int]
         if isinstance(development, TestSet):
-            self._forced, self._texts = ForcedTranslation(self.model), _translate(bundle, development)
+            self.forced, self.texts = ForcedTranslation(self.model), _translate(bundle, development)
         else:
-            self._forced, self._texts = ForcedText(self.model), _read(bundle, development)
-        baseline = self._forced.logits(self._texts, {}, "fp32")  # type: ignore[arg-type]
+            self.forced, self.texts = ForcedText(self.model), _read(bundle, development)
+        baseline = self.forced.logits(self.texts, {}, "fp32")  # type: ignore[arg-type]
         self._kept = max(1, MOST_VALUES // baseline.shape[1])
         self._baseline = log_softmax(baseline[: self._kept])
         self.tokens = len(self._baseline)
 
     def cost(self, changes: Mapping[str, Tensor], precision: str) -> float:
         """Mean divergence in nats a token where these tensors replace the float ones."""
-        found = self._forced.logits(self._texts, changes, precision)  # type: ignore[arg-type]
+        found = self.forced.logits(self.texts, changes, precision)  # type: ignore[arg-type]
         return float(kl_divergence(self._baseline, log_softmax(found[: self._kept])).mean())
 
     def costs(
@@ -85,11 +86,7 @@ def quantized_names(weights: Mapping[str, Tensor]) -> list[str]:
 
 def companions(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """A tensor with what its product needs besides: the calibrated scale of its input."""
-    layer = name.removesuffix(".weight")
-    scales = [f"{layer}.activation_scale"]
-    if "embedding" in layer:
-        scales.append("output.activation_scale")
-    return {key: weights[key] for key in (name, *scales) if key in weights}
+    return {key: weights[key] for key in (name, activation_scale_name(name)) if key in weights}
 
 
 def _translate(bundle: Bundle, pairs: TestSet) -> ForcedTexts:
