@@ -63,7 +63,9 @@ def check_graphs(directory: Path, config: Seq2SeqConfig, weights: Weights, preci
     if np.array_equal(next_ids, found.argmax(axis=1)):
         twice = encode(directory, config, source, sentences=2)
         normalised = SUPPRESSED_BIAS not in weights
-        beams = beam_difference(directory, config, twice, target, found, normalised=normalised)
+        beams = beam_difference(
+            directory, state_tensors(config), config.target_vocab_size, twice, target, found, normalised=normalised
+        )
         difference = float(np.maximum(difference, beams))  # NaN wins
     else:
         difference = float("inf")

@@ -8,14 +8,14 @@ In: the bundle's directory, what the encoder made of the source twice, ids and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.bundle.manifest import StateTensor
 from edgekit.graph.beam_decoder import SUPPRESSED
-from edgekit.graph.config import Seq2SeqConfig
-from edgekit.graph.seq2seq import BEAM_DECODER_FILE, state_tensors
+from edgekit.graph.seq2seq import BEAM_DECODER_FILE
 from edgekit.runtime.greedy import initial_value
 from edgekit.runtime.session import create_session
 
@@ -26,7 +26,8 @@ SWAPPED = np.array([1, 0, 3, 2])
 
 def beam_difference(
     directory: Path,
-    config: Seq2SeqConfig,
+    state: Sequence[StateTensor],
+    vocab_size: int,
     shared: Mapping[str, np.ndarray],
     target: np.ndarray,
     logits: np.ndarray,
@@ -37,7 +38,8 @@ def beam_difference(
 
     Args:
         directory: holds the graph.
-        config: the model's sizes.
+        state: the manifest's.
+        vocab_size: how many target ids there are.
         shared: mask, constants and shortlist of two equal sentences.
         target: decoder ids, int64 ``[target_length]``.
         logits: float32 ``[target_length, target_vocab_size]`` after each of them.
@@ -49,20 +51,20 @@ def beam_difference(
     """
     decoder = create_session(directory / BEAM_DECODER_FILE)
     names = [output.name for output in decoder.get_outputs()]
-    states = [state for state in state_tensors(config) if state.kind != "constant"]
-    carried: dict[str, np.ndarray] = {state.past: initial_value(state, len(SWAPPED), len(target)) for state in states}
+    states = [one for one in state if one.kind != "constant"]
+    carried: dict[str, np.ndarray] = {one.past: initial_value(one, len(SWAPPED), len(target)) for one in states}
     ancestors = np.zeros((2, 2, len(target)), np.int32)
-    if config.decoder_cell == "self_attention":
+    if any(one.kind == "appended" for one in states):
         carried["ancestors"] = ancestors
     differences = []
     for position, token in enumerate(target):
         place = np.array([[position % 2], [1 - position % 2]])  # of the beam that is followed, in each sentence
         followed = np.arange(2) == place
         step = {
-            "input_ids": np.where(followed, token, (token + 1) % config.target_vocab_size),
+            "input_ids": np.where(followed, token, (token + 1) % vocab_size),
             "scores": np.where(followed, 0, SUPPRESSED).astype(np.float32),
             "position": np.array([position]),
-            "candidates": np.array([min(CANDIDATES, config.target_vocab_size)]),
+            "candidates": np.array([min(CANDIDATES, vocab_size)]),
         }
         outputs = dict(zip(names, decoder.run(None, {**step, **shared, **carried}), strict=True))
         if not np.array_equal(outputs["candidate_beams"], np.broadcast_to(place, outputs["candidate_beams"].shape)):
@@ -72,9 +74,9 @@ def beam_difference(
         if not normalised:
             difference -= difference.mean(axis=1, keepdims=True)
         differences.append(difference)
-        for state in states:
-            present = outputs[str(state.present)]
-            carried[state.past] = present if state.kind == "appended" else present[SWAPPED]
+        for one in states:
+            present = outputs[str(one.present)]
+            carried[one.past] = present if one.kind == "appended" else present[SWAPPED]
         ancestors[:] = ancestors[:, ::-1]
         ancestors[:, :, position] = [1, 0]
     spread = float(logits[logits > SUPPRESSED].std())

@@ -30,7 +30,7 @@ ACTIVATION_STEPS = 127
 BLOCK_ACCURACY_LEVEL = 4
 
 Shape = Sequence[int | str]
-Attribute = int | float | str | Sequence[int]
+Attribute = int | float | str | Sequence[int] | ir.Attr
 
 
 class Emitter:
@@ -171,9 +171,13 @@ class Emitter:
             self._zero_points = self.op("Expand", middle, self.op("Shape", scale))
         return self._zero_points
 
+    def new_rows(self) -> None:
+        """Says that activations may have another number of rows from here on."""
+        self._zero_points = None
+
     def choose_rows(self, rows: ir.Value, *values: ir.Value) -> list[ir.Value]:
         """Rows ``rows`` (int64 ``[outputs]``) of each value; only these may be used from here on."""
-        self._zero_points = None
+        self.new_rows()
         return [self.op("Gather", value, rows, axis=0) for value in values]
 
     def float_weight(self, name: str) -> ir.Value:
