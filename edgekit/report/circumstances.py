@@ -53,7 +53,7 @@ def _machine(comparison: TaskComparison) -> Iterator[tuple[str, str]]:
     yield (
         "other work",
         f"{environment.background_cores_before:.2f} cores before, {conditions.background_cores:.2f} during the rounds "
-        f"(of it {conditions.stolen_cores:.2f} other machines of the host)",
+        f"(of which {conditions.stolen_cores:.2f} went to other machines of the host)",
     )
     low, high = conditions.speed_range
     held = [f"the same calculation ran at {low:.2f} to {high:.2f} of its median speed"]

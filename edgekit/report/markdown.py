@@ -34,20 +34,21 @@ def to_markdown(comparison: TaskComparison) -> str:
 def _table_lines(table: Table) -> Iterator[str]:
     yield f"**{_escaped(table.title)}**"
     yield ""
-    yield _row(["", *table.header])
-    yield _row(["---", *["---:"] * len(table.header)], escape=False)
+    yield _row(["", *map(_escaped, table.header)])
+    yield _row(["---", *["---:"] * len(table.header)])
     for row in table.rows:
-        yield _row([row.heading, *(cell.text for cell in row.cells)])
+        cells = (f"**{_escaped(cell.text)}**" if cell.is_best else _escaped(cell.text) for cell in row.cells)
+        yield _row([_escaped(row.heading), *cells])
     if table.note:
         yield ""
         yield _escaped(table.note)
 
 
-def _row(texts: Sequence[str], escape: bool = True) -> str:
-    return "| " + " | ".join(_escaped(text) if escape else text for text in texts) + " |"
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _escaped(text: str) -> str:
     """The text in one line, its markup characters as themselves; brackets stay, but make no link or image."""
-    text = re.sub(r"([\\`*_<|#~])", r"\\\1", " ".join(printable(text).split()))
+    text = re.sub(r"([\\`*_|~]|<(?=[\w/!?]))", r"\\\1", " ".join(printable(text).split()))
     return text.replace("](", "]\\(").replace("][", "]\\[")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from edgekit.bench.comparison import TaskComparison
 from edgekit.report.cells import Table
@@ -46,7 +47,8 @@ def _print_table(table: Table, console: Console) -> None:
     for name in table.header:
         shown.add_column(_fit(name, console), justify="right")
     for row in table.rows:
-        shown.add_row(*(_fit(text, console) for text in (row.heading, *(cell.text for cell in row.cells))))
+        cells = (Text(_fit(cell.text, console), style="bold" if cell.is_best else "") for cell in row.cells)
+        shown.add_row(_fit(row.heading, console), *cells)
     console.print(shown)
     if table.note and console.is_terminal:
         console.print(_fit(table.note, console), style="dim")
