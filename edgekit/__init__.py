@@ -10,9 +10,9 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgekit.runtime import TextGenerator, Translator
+    from edgekit.runtime import PivotTranslator, TextGenerator, Translator
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "pivot"]
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Tr
     """What runs an exported bundle; `Translator.load` and `TextGenerator.load` of `edgekit.runtime` take one kind only.
 
     Args:
-        path_or_name: A bundle's directory, or the name of a recipe whose bundle has been exported already.
+        path_or_name: A bundle's directory, a packed bundle, or the name of a recipe whose bundle has been exported.
         threads: Threads for one inference, at least 1; None takes the measured default.
 
     Returns:
@@ -35,3 +35,19 @@ def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Tr
     from edgekit.runtime import load as load_model
 
     return load_model(path_or_name, threads=threads)
+
+
+def pivot(first: Translator, second: Translator) -> PivotTranslator:
+    """One translator made of two, as from Portuguese to German by way of English.
+
+    Args:
+        first: From the source language to the pivot.
+        second: From the pivot to the target language.
+
+    Raises:
+        edgekit.errors.InputError: One is no translator, or the second translates from another language than the first
+            one's target.
+    """
+    from edgekit.runtime import pivot as pivot_translators
+
+    return pivot_translators(first, second)

@@ -1,9 +1,11 @@
 """The runtime that other apps embed: onnxruntime, numpy and tokenizers, nothing else (and jinja2 for a chat).
 
-Reading order of translation: `translator` (text in, text out), `seq2seq_search`, `greedy` and `beam` (the loops),
-`beam_scores`, `encoding`, `batching`, `shortlist`, `segment`, `tokenizer`; of text generation: `text_generator`,
-`causal_search` (the loop), `state_buffers`, `prefix_cache`, `sampling`, `hub_tokenizer`, `token_stream`,
-`chat_template`; both share `session`. State and names come from the bundle's manifest: the loops know no architecture.
+Reading order of translation: `translator` (text in, text out), `translation_options`, `documents`, `sentences`,
+`segment`, `seq2seq_search`, `greedy` and `beam` (the loops), `beam_scores`, `encoding`, `batching`, `shortlist`,
+`tokenizer`; `pivot` makes one translator of two. Of text generation: `text_generator`, `causal_search` (the loop),
+`state_buffers`, `prefix_cache`, `sampling`, `hub_tokenizer`, `token_stream`, `chat_template`. Both share `session`,
+`cancellation`, `memory` and `asynchronous`. State and names come from the bundle's manifest: the loops know no
+architecture.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.runtime.translator import Translator
+from edgekit.runtime.cancellation import Cancellation
+from edgekit.runtime.memory import Memory
+from edgekit.runtime.pivot import PivotTranslator, pivot
+from edgekit.runtime.translator import Hypothesis, Translator
 
 if TYPE_CHECKING:
     from edgekit.runtime.text_generator import TextGenerator
 
-__all__ = ["TextGenerator", "Translator", "load"]
+__all__ = ["Cancellation", "Hypothesis", "Memory", "PivotTranslator", "TextGenerator", "Translator", "load", "pivot"]
 
 
 def load(model: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:

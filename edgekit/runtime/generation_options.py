@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from edgekit.runtime import generation_arguments as arguments
 from edgekit.runtime.arguments import whole_number
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.sampling import Sampling
 
 DEFAULT_NEW_TOKENS = 256
@@ -29,6 +30,9 @@ class SamplingOptions(TypedDict, total=False):
             several tokens at once: faster for summaries, corrections and code. Drafts choose no token, but all of such
             a text is rounded otherwise than without: where two tokens are nearly as likely, it may take the other. One
             that repeats nothing is some 4 % slower at 128 tokens, 13 % at 400.
+        timeout: Seconds after which the call ends with a `DeadlineError`; None, the default, for no such limit. Of a
+            stream, from the call to its end.
+        cancellation: By which another thread may end the call; it then raises a `CancelledError`.
     """
 
     max_new_tokens: int
@@ -40,6 +44,8 @@ class SamplingOptions(TypedDict, total=False):
     seed: int | None
     ignore_eos: bool
     prompt_lookup: bool
+    timeout: float | None
+    cancellation: Cancellation | None
 
 
 class GenerationOptions(SamplingOptions, total=False):
@@ -54,13 +60,14 @@ class GenerationOptions(SamplingOptions, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """`GenerationOptions`, checked; named like them."""
+    """`GenerationOptions`, checked; named like them, timeout and cancellation as one."""
 
     max_new_tokens: int
     sampling: Sampling
     stop: tuple[str, ...]
     ignore_eos: bool
     prompt_lookup: bool
+    cancellation: Cancellation
 
     @classmethod
     def check(
@@ -70,6 +77,8 @@ class Options:
         stop: Any = (),
         ignore_eos: Any = False,
         prompt_lookup: Any = False,
+        timeout: Any = None,
+        cancellation: Any = None,
         **sampling: Any,
     ) -> Options:
         """Checks what a caller passes; what is not passed has its default.
@@ -83,4 +92,5 @@ class Options:
             arguments.stop_strings(stop),
             arguments.flag("ignore_eos", ignore_eos),
             arguments.flag("prompt_lookup", prompt_lookup),
+            Cancellation(timeout, cancellation),
         )

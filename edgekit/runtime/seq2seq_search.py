@@ -17,6 +17,7 @@ from edgekit.runtime.batching import batch_by_tokens
 from edgekit.runtime.beam import BeamSearch
 from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
 from edgekit.runtime.greedy import GreedySearch
+from edgekit.runtime.memory import LoadedSessions
 from edgekit.runtime.session import create_session
 from edgekit.runtime.shortlist import load_shortlist
 
@@ -35,12 +36,11 @@ class Seq2SeqSearch:
         assert isinstance(manifest.generation, Generation)
         self._generation, self._manifest = manifest.generation, manifest
         self._bundle, self._threads = bundle, threads
-        self.greedy_search = GreedySearch(
-            manifest,
-            create_session(bundle.file(manifest.graphs["encoder"].file), threads),
-            create_session(bundle.file(manifest.graphs["decoder"].file), threads),
-            load_shortlist(bundle.file, manifest),
-        )
+        self.loaded = LoadedSessions()
+        with self.loaded.measure():
+            encoder = create_session(bundle.file(manifest.graphs["encoder"].file), threads)
+            decoder = create_session(bundle.file(manifest.graphs["decoder"].file), threads)
+        self.greedy_search = GreedySearch(manifest, encoder, decoder, load_shortlist(bundle.file, manifest))
         self._beam_search: BeamSearch | None = None
         self._loading = threading.Lock()
 
@@ -104,7 +104,8 @@ class Seq2SeqSearch:
                         f"{self._bundle.path}: this bundle has no decoder for beam search; export the model again, or "
                         "translate with one beam"
                     )
-                session = create_session(self._bundle.file(graph.file), self._threads)
+                with self.loaded.measure():
+                    session = create_session(self._bundle.file(graph.file), self._threads)
                 self._beam_search = BeamSearch(self._manifest, self.greedy_search.encoder, session)
             return self._beam_search
 

@@ -12,6 +12,7 @@ from edgekit.bundle.onnx_relocate import read_packed_graph
 from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 from edgekit.runtime.arguments import whole_number
+from edgekit.runtime.cancellation import check_cancellation
 from edgekit.runtime.saturation import products_saturate
 
 # One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates; single
@@ -27,7 +28,14 @@ EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a session's method that runs its graph; what onnxruntime can't run is a `BundleError` of one line."""
+    """Calls a session's method that runs its graph.
+
+    Raises:
+        BundleError: onnxruntime can't run it.
+        CancelledError: this thread's work was cancelled (`edgekit.runtime.cancellation`).
+        DeadlineError: the time for it is over.
+    """
+    check_cancellation()
     try:
         return run(*arguments)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception

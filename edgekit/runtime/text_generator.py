@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -21,11 +21,14 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import find_bundle
 from edgekit.errors import BundleError, InputError, UnsupportedError
+from edgekit.runtime import asynchronous
 from edgekit.runtime import generation_arguments as arguments
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.causal_search import CausalSearch, Row
 from edgekit.runtime.chat_template import ChatTemplate
 from edgekit.runtime.generation_options import GenerationOptions, Options, SamplingOptions
 from edgekit.runtime.hub_tokenizer import HubTokenizer
+from edgekit.runtime.memory import LoadedSessions, Memory, weights_bytes
 from edgekit.runtime.ports import check_causal_ports
 from edgekit.runtime.prefix_cache import PrefixCache
 from edgekit.runtime.sampling import Sampler
@@ -84,7 +87,9 @@ class TextGenerator:
             if manifest.chat
             else None
         )
-        session = create_session(bundle.file(manifest.graphs["model"].file), threads)
+        self._loaded = LoadedSessions()
+        with self._loaded.measure():
+            session = create_session(bundle.file(manifest.graphs["model"].file), threads)
         check_causal_ports(manifest, session)
         self._prefixes = PrefixCache(prefix_cache_bytes)
         self._search: CausalSearch | None = CausalSearch(manifest, session, self._prefixes)
@@ -125,7 +130,7 @@ class TextGenerator:
         texts = arguments.prompts(prompt, "generate")
         checked = Options.check(**options)
         rows = [self._row(self.encode(text), checked, f"prompt {index}") for index, text in enumerate(texts)]
-        return self._texts(rows, checked.stop, at_start=False)
+        return self._texts(rows, checked, at_start=False)
 
     def stream(self, prompt: str, **options: Unpack[GenerationOptions]) -> Iterator[str]:
         """Goes on with a prompt, piece by piece.
@@ -142,7 +147,7 @@ class TextGenerator:
         """
         (text,) = arguments.prompts([prompt], "stream")
         checked = Options.check(**options)
-        return self._stream(self._row(self.encode(text), checked, "the prompt"), checked.stop, at_start=False)
+        return self._stream(self._row(self.encode(text), checked, "the prompt"), checked, at_start=False)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> str:
         """The assistant's answer in a conversation.
@@ -164,7 +169,7 @@ class TextGenerator:
         ids = self.encode_chat(messages)
         checked = Options.check(**options)
         row = self._row(ids, checked, "the conversation")
-        return self._stream(row, checked.stop, at_start=True)
+        return self._stream(row, checked, at_start=True)
 
     def chat_each(
         self, conversations: Sequence[Sequence[Mapping[str, str]]], **options: Unpack[GenerationOptions]
@@ -175,7 +180,7 @@ class TextGenerator:
             self._row(self.encode_chat(messages), checked, f"conversation {index}")
             for index, messages in enumerate(conversations)
         ]
-        return self._texts(rows, checked.stop, at_start=True)
+        return self._texts(rows, checked, at_start=True)
 
     def generate_ids(self, prompts: Sequence[Sequence[int]], **options: Unpack[SamplingOptions]) -> list[list[int]]:
         """Goes on with prompts of callers who tokenise themselves.
@@ -194,7 +199,7 @@ class TextGenerator:
         checked = Options.check(**options)
         found = arguments.id_rows(prompts, self.tokenizer.vocab_size, "generate_ids")
         rows = [self._row(ids, checked, f"prompt {index}") for index, ids in enumerate(found)]
-        for _ in self._running().run(rows):
+        for _ in self._run(rows, checked):
             pass
         return [row.ids for row in rows]
 
@@ -209,13 +214,19 @@ class TextGenerator:
             InputError: As `generate_ids`.
         """
         ids = arguments.id_row(prompt, self.tokenizer.vocab_size, "stream_ids: the prompt")
-        return self._ids(self._running(), self._row(ids, Options.check(**options), "the prompt"))
+        checked = Options.check(**options)
+        row = self._row(ids, checked, "the prompt")
+        return self._ids(row, self._run([row], checked))
 
-    def score(self, texts: Iterable[str]) -> list[TextScore]:
+    def score(
+        self, texts: Iterable[str], *, timeout: float | None = None, cancellation: Cancellation | None = None
+    ) -> list[TextScore]:
         """How probable the model finds each token of each text after those before it.
 
         Args:
             texts: Texts of at most the context's length.
+            timeout: Seconds after which it ends with a `DeadlineError`.
+            cancellation: By which another thread may end it.
 
         Raises:
             InputError: Not texts, an empty one, or one longer than the context.
@@ -225,21 +236,33 @@ class TextGenerator:
         rows = [self.encode(text) for text in arguments.prompts(texts, "score")]
         for index, ids in enumerate(rows):
             self._check_length(len(ids), f"text {index}")
-        return [score_ids(self._running(), ids) for ids in rows]
+        with Cancellation(timeout, cancellation).running():
+            return [score_ids(self._running(), ids) for ids in rows]
 
-    def logits(self, token_ids: Sequence[int], first: int = 0) -> NDArray[np.float32]:
+    def logits(
+        self,
+        token_ids: Sequence[int],
+        first: int = 0,
+        *,
+        timeout: float | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> NDArray[np.float32]:
         """Logits of what follows each id from ``first`` on: ``float32 [len(token_ids) - first, vocabulary]``.
 
         Args:
             token_ids: At least one, at most what the context holds.
             first: How many are context only, of which no logits are asked; below ``len(token_ids)``.
+            timeout: Seconds after which it ends with a `DeadlineError`.
+            cancellation: By which another thread may end it.
 
         Raises:
             InputError: No ids, more than the context holds, one outside the vocabulary, or no id from ``first`` on.
         """
         ids = arguments.id_row(token_ids, self.tokenizer.vocab_size, "token_ids")
         self._check_length(len(ids), "token_ids")
-        return calculate_logits(self._running(), ids, arguments.integer("first", first, 0, len(ids) - 1))
+        start = arguments.integer("first", first, 0, len(ids) - 1)
+        with Cancellation(timeout, cancellation).running():
+            return calculate_logits(self._running(), ids, start)
 
     def encode(self, text: str) -> list[int]:
         """The ids that `generate` feeds the model: BOS first where the model begins with one, control tokens as text.
@@ -262,6 +285,31 @@ class TextGenerator:
         """The text of ids; control tokens have none."""
         return decode(self.tokenizer, ids)
 
+    async def agenerate(self, prompt: str, **options: Unpack[GenerationOptions]) -> str:
+        """`generate` for one prompt in a thread; cancelling the task that awaits it ends the work at its next token."""
+        found: str = await asynchronous.call(self.generate, prompt, options)
+        return found
+
+    def astream(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncIterator[str]:
+        """`stream` in a thread: ``async for``; cancelling its task or closing it ends the work at its next token."""
+        return asynchronous.iterate(self.stream, prompt, options)
+
+    async def achat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]) -> str:
+        """`chat` in a thread; see `agenerate`."""
+        found: str = await asynchronous.call(self.chat, messages, options)
+        return found
+
+    def astream_chat(
+        self, messages: Sequence[Mapping[str, str]], **options: Unpack[GenerationOptions]
+    ) -> AsyncIterator[str]:
+        """`stream_chat` in a thread; see `astream`."""
+        return asynchronous.iterate(self.stream_chat, messages, options)
+
+    def memory(self) -> Memory:
+        """What the model takes; `Memory` says what is counted."""
+        self._running()
+        return Memory(weights_bytes(self.manifest), self._loaded.size_bytes, self._prefixes.size_bytes)
+
     def close(self) -> None:
         """Lets go of the model and of what was remembered; calls that run in other threads end as usual."""
         self._search = None
@@ -272,6 +320,10 @@ class TextGenerator:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _run(self, rows: Sequence[Row], options: Options) -> Generator[Row, None, None]:
+        """Each row as often as it gets an id; a closed model shows when this is called."""
+        return options.cancellation.limit(self._running().run(rows))
 
     def _running(self) -> CausalSearch:
         if self._search is None:
@@ -293,28 +345,29 @@ class TextGenerator:
         limit = min(options.max_new_tokens, room)
         return Row(ids, limit, sampler, ends_at_eos=not options.ignore_eos, drafted=options.prompt_lookup)
 
-    def _texts(self, rows: list[Row], stop: Sequence[str], *, at_start: bool) -> list[str]:
+    def _texts(self, rows: list[Row], options: Options, *, at_start: bool) -> list[str]:
         """The whole texts of rows that run together."""
-        streams = {id(row): TokenStream(self.tokenizer, stop, at_start=at_start) for row in rows}
+        streams = {id(row): TokenStream(self.tokenizer, options.stop, at_start=at_start) for row in rows}
         pieces: dict[int, list[str]] = {key: [] for key in streams}
-        for row in self._running().run(rows):
+        for row in self._run(rows, options):
             pieces[id(row)].append(streams[id(row)].push(row.ids[-1]))
             row.done = streams[id(row)].stopped
         return ["".join([*pieces[id(row)], streams[id(row)].finish()]) for row in rows]
 
-    def _stream(self, row: Row, stop: Sequence[str], *, at_start: bool) -> Iterator[str]:
+    def _stream(self, row: Row, options: Options, *, at_start: bool) -> Iterator[str]:
         """Pieces of one row's text; what is wrong shows when this is called, the work begins with the first piece."""
-        return self._pieces(self._running(), row, TokenStream(self.tokenizer, stop, at_start=at_start))
+        stream = TokenStream(self.tokenizer, options.stop, at_start=at_start)
+        return self._pieces(row, self._run([row], options), stream)
 
     @staticmethod
-    def _ids(search: CausalSearch, row: Row) -> Iterator[int]:
-        with contextlib.closing(search.run([row])) as running:
+    def _ids(row: Row, running: Generator[Row, None, None]) -> Iterator[int]:
+        with contextlib.closing(running):
             for _ in running:
                 yield row.ids[-1]
 
     @staticmethod
-    def _pieces(search: CausalSearch, row: Row, stream: TokenStream) -> Iterator[str]:
-        with contextlib.closing(search.run([row])) as running:
+    def _pieces(row: Row, running: Generator[Row, None, None], stream: TokenStream) -> Iterator[str]:
+        with contextlib.closing(running):
             for _ in running:
                 if piece := stream.push(row.ids[-1]):
                     yield piece

@@ -91,7 +91,7 @@ class Tokenizer:
             raise InputError(f"expected a text, found {type(text).__name__}")
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"expected a text of at most {MAX_CHARACTERS} characters, found {len(text)}; split it")
-        code, text = self._split_language_code(text)
+        code, text = self.split_language_code(text)
         return code + self._to_ids(self._segmenter.encode(self._normalize(_SURROGATE.sub("\ufffd", text))))
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
@@ -117,7 +117,8 @@ class Tokenizer:
         parts += _decode_bytes(pending)
         return parts if file.language_codes is None else parts.strip()
 
-    def _split_language_code(self, text: str) -> tuple[list[int], str]:
+    def split_language_code(self, text: str) -> tuple[list[int], str]:
+        """The id of a language code that a text begins with, if it does, and the rest of the text."""
         codes = self._file.language_codes
         if codes and (found := _LANGUAGE_CODE.match(text)) and found.group() in codes:
             return [codes[found.group()]], text[found.end() :]

@@ -5,37 +5,38 @@ A `Translator` is thread-safe, holds no state between calls, prints nothing and 
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, overload
+from typing import NamedTuple, Unpack, overload
 
 from edgekit.bundle.manifest import Generation, Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import find_bundle
 from edgekit.errors import BundleError, InputError
+from edgekit.runtime import asynchronous
 from edgekit.runtime.arguments import texts, whole_number
-from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS
-from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
+from edgekit.runtime.beam_scores import ScoredIds
+from edgekit.runtime.documents import Part, is_translatable, line_splitter, split_document
 from edgekit.runtime.languages import Prompt, find_prompt
+from edgekit.runtime.memory import Memory, weights_bytes
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.seq2seq_search import Seq2SeqSearch
 from edgekit.runtime.tokenizer import Tokenizer
+from edgekit.runtime.translation_options import Options, SearchOptions, TranslationOptions
 
 # Models are trained on single sentences: filled up to what they take, they leave out sentences. 300 sentences of
 # flores-dev as one text: chrF 32 in pieces of 255 tokens, 57 of 63, 59 of 40 (firefox-en-pt: 77 of 127, 81 of 40).
 PIECE_TOKENS = 40
-# How many beams look for n hypotheses, unless the caller says.
-DEFAULT_BEAMS = 4
-
-EarlyStopping = bool | Literal["never"]
+# Texts that `translate_iter` reads ahead, so that it can batch like with like.
+DEFAULT_WINDOW = 256
 
 
 class Hypothesis(NamedTuple):
     """A translation and its score: the log-probability of its tokens over their number to the length penalty's power.
 
-    Of a text that was cut, the mean of its pieces' scores.
+    Of a text of several sentences, the mean of their scores.
     """
 
     text: str
@@ -44,6 +45,8 @@ class Hypothesis(NamedTuple):
 
 class Translator:
     """A translation model of a bundle, loaded; make one with `edgekit.load`.
+
+    It can be used in a ``with`` statement, which closes it.
 
     Attributes:
         manifest: what the bundle says about itself.
@@ -75,7 +78,7 @@ class Translator:
             if files.source == files.target
             else Tokenizer.load(bundle.file(files.target), files.target_vocab_size, unk)
         )
-        self._search = Seq2SeqSearch(bundle, threads)
+        self._search: Seq2SeqSearch | None = Seq2SeqSearch(bundle, threads)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Translator:
@@ -93,272 +96,212 @@ class Translator:
         return cls(open_bundle(find_bundle(Path(path))), threads)
 
     @overload
-    def translate(
-        self,
-        text: str,
-        *,
-        beams: int = ...,
-        length_penalty: float = ...,
-        early_stopping: EarlyStopping = ...,
-        batch_tokens: int = ...,
-        max_length: int | None = ...,
-        source_language: str | None = ...,
-        target_language: str | None = ...,
-    ) -> str: ...
+    def translate(self, text: str, **options: Unpack[TranslationOptions]) -> str: ...
     @overload
-    def translate(
-        self,
-        text: list[str],
-        *,
-        beams: int = ...,
-        length_penalty: float = ...,
-        early_stopping: EarlyStopping = ...,
-        batch_tokens: int = ...,
-        max_length: int | None = ...,
-        source_language: str | None = ...,
-        target_language: str | None = ...,
-    ) -> list[str]: ...
+    def translate(self, text: list[str], **options: Unpack[TranslationOptions]) -> list[str]: ...
 
-    def translate(
-        self,
-        text: str | list[str],
-        *,
-        beams: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: EarlyStopping = False,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        max_length: int | None = None,
-        source_language: str | None = None,
-        target_language: str | None = None,
-    ) -> str | list[str]:
-        """Translates one text or many.
+    def translate(self, text: str | list[str], **options: Unpack[TranslationOptions]) -> str | list[str]:
+        """Translates one text or many, of any length.
 
-        A text longer than the model takes is cut at sentence ends (else at commas, spaces), translated and joined with
-        spaces. A text without a letter or digit (blank, punctuation, emoji) comes back as it is.
+        Sentence by sentence; line breaks, blank lines and indentation stay, and so does what has no letter or digit
+        (punctuation, emoji). A sentence longer than the model takes is cut at commas or spaces.
 
         Args:
             text: one text, or a list; translations come back in the same form and order.
-            beams: hypotheses followed at once, up to 64; 1 is greedy search. The first call with more loads the
-                decoder of beam search.
-            length_penalty: power of the length that a hypothesis's log-probability is divided by, -10 to 10.
-            early_stopping: when beam search is done with a sentence, as in transformers: True with ``beams``
-                hypotheses, False once no beam looks better than them, "never" once none can become better.
-            batch_tokens: padded source tokens that run together, for every two beams; 512 measured fastest in bulk for
-                small models, more may be for large ones, and takes more memory.
-            max_length: most target tokens for each piece; None for a limit relative to the source's length.
-            source_language: code of the texts' language, of a model that has many; None for the bundle's own.
-            target_language: code of the language to translate into, likewise.
+            **options: see `TranslationOptions`.
 
         Raises:
-            InputError: not a text, a number outside its range, or a language that the model doesn't have.
+            InputError: not a text, or an option outside its range.
             BundleError: more than one beam, and a bundle of an edgekit that had no beam search.
+            DeadlineError, CancelledError: ``timeout`` or ``cancellation`` ended it.
         """
-        if isinstance(text, str):
-            text, single = [text], True
-        else:
-            single = False
-        originals = texts(text)
-        prompt = find_prompt(self.manifest, source_language, target_language)
-        pieces, slots = self._cut(originals, prompt)
-        outputs = self.generate_ids(
-            pieces,
-            start_ids=prompt.start_ids,
-            beams=beams,
-            length_penalty=length_penalty,
-            early_stopping=early_stopping,
-            batch_tokens=batch_tokens,
-            max_length=max_length,
-        )
-        decoded = [self.target_tokenizer.decode(ids) for ids in outputs]
-        found = [
-            " ".join(decoded[i] for i in slot) if slot else one for one, slot in zip(originals, slots, strict=True)
-        ]
-        return found[0] if single else found
+        checked = Options.check(**options)
+        originals = [text] if isinstance(text, str) else texts(text)
+        with checked.cancellation.running():
+            prompt = self._prompt(checked)
+            cut = [self._cut(one, checked, prompt) for one in originals]
+            best = iter(self._best(_sources(cut), checked, prompt))
+            decode = self.target_tokenizer.decode
+            found = ["".join(part if isinstance(part, str) else decode(next(best)) for part in parts) for parts in cut]
+        return found[0] if isinstance(text, str) else found
+
+    def translate_iter(
+        self, texts: Iterable[str], *, window: int = DEFAULT_WINDOW, **options: Unpack[TranslationOptions]
+    ) -> Iterator[str]:
+        """Translates texts as they come, in their order and in bounded memory.
+
+        Args:
+            texts: any number; the next ones are asked for when translations have been taken.
+            window: how many are read ahead and batched by length; 1 translates each as soon as it comes.
+            **options: see `TranslationOptions`; ``timeout`` is for each window.
+
+        Raises:
+            InputError, BundleError, DeadlineError, CancelledError: as `translate`; of an option before the first text.
+        """
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            raise InputError(f"translate_iter takes an iterable of texts, found {type(texts).__name__}")
+        size = whole_number("window", window)
+        Options.check(**options)
+        self._running()
+        return self._windows(iter(texts), size, options)
 
     @overload
-    def n_best(
-        self,
-        text: str,
-        n: int,
-        *,
-        beams: int | None = ...,
-        length_penalty: float = ...,
-        early_stopping: EarlyStopping = ...,
-        batch_tokens: int = ...,
-        max_length: int | None = ...,
-        source_language: str | None = ...,
-        target_language: str | None = ...,
-    ) -> list[Hypothesis]: ...
+    def n_best(self, text: str, n: int, **options: Unpack[TranslationOptions]) -> list[Hypothesis]: ...
     @overload
-    def n_best(
-        self,
-        text: list[str],
-        n: int,
-        *,
-        beams: int | None = ...,
-        length_penalty: float = ...,
-        early_stopping: EarlyStopping = ...,
-        batch_tokens: int = ...,
-        max_length: int | None = ...,
-        source_language: str | None = ...,
-        target_language: str | None = ...,
-    ) -> list[list[Hypothesis]]: ...
+    def n_best(self, text: list[str], n: int, **options: Unpack[TranslationOptions]) -> list[list[Hypothesis]]: ...
 
     def n_best(
-        self,
-        text: str | list[str],
-        n: int,
-        *,
-        beams: int | None = None,
-        length_penalty: float = 1.0,
-        early_stopping: EarlyStopping = False,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        max_length: int | None = None,
-        source_language: str | None = None,
-        target_language: str | None = None,
+        self, text: str | list[str], n: int, **options: Unpack[TranslationOptions]
     ) -> list[Hypothesis] | list[list[Hypothesis]]:
         """The ``n`` best translations of one text or many, with their scores, best first.
 
-        A text is cut as by `translate`; its first translation is then made of its pieces' first, and so on. A text
-        without a letter or digit has one, itself, of score 0.
+        Of a text of several sentences the first translation is made of their first, and so on. A text without a letter
+        or digit has one, itself, of score 0.
 
         Args:
             text: one text, or a list; results come back in the same form and order.
             n: how many, up to ``beams``; two of them may be the same text, tokenised in two ways.
-            beams: as in `translate`; None for the larger of ``n`` and 4. One beam is greedy search with a score.
-            length_penalty: as in `translate`.
-            early_stopping: as in `translate`.
-            batch_tokens: as in `translate`.
-            max_length: as in `translate`.
-            source_language: as in `translate`.
-            target_language: as in `translate`.
+            **options: see `TranslationOptions`. One beam is greedy search with a score.
 
         Raises:
-            InputError: not a text, a number outside its range, or a language that the model doesn't have.
-            BundleError: a bundle of an edgekit that had no beam search.
+            InputError, BundleError, DeadlineError, CancelledError: as `translate`.
         """
-        single = isinstance(text, str)
+        checked = Options.check(n=n, **options)
         originals = [text] if isinstance(text, str) else texts(text)
-        prompt = find_prompt(self.manifest, source_language, target_language)
-        pieces, slots = self._cut(originals, prompt)
-        scored = self.n_best_ids(
-            pieces,
-            n,
-            start_ids=prompt.start_ids,
-            beams=beams,
-            length_penalty=length_penalty,
-            early_stopping=early_stopping,
-            batch_tokens=batch_tokens,
-            max_length=max_length,
-        )
-        found = [
-            [self._join(parts) for parts in zip(*(scored[i] for i in slot), strict=False)]
-            if slot
-            else [Hypothesis(one, 0.0)]
-            for one, slot in zip(originals, slots, strict=True)
-        ]
-        return found[0] if single else found
+        with checked.cancellation.running():
+            prompt = self._prompt(checked)
+            cut = [self._cut(one, checked, prompt) for one in originals]
+            scored = iter(self._n_best(_sources(cut), n, checked, prompt))
+            found = [self._join([part if isinstance(part, str) else next(scored) for part in parts]) for parts in cut]
+        return found[0] if isinstance(text, str) else found
 
-    def generate_ids(
-        self,
-        input_ids: Sequence[Sequence[int]],
-        *,
-        beams: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: EarlyStopping = False,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        max_length: int | None = None,
-        start_ids: Sequence[int] | None = None,
-    ) -> list[list[int]]:
+    def generate_ids(self, input_ids: Sequence[Sequence[int]], **options: Unpack[SearchOptions]) -> list[list[int]]:
         """`translate` for callers who tokenise themselves.
 
         Args:
             input_ids: source ids of each sentence, EOS included.
-            beams: as in `translate`.
-            length_penalty: as in `translate`.
-            early_stopping: as in `translate`.
-            batch_tokens: as in `translate`.
-            max_length: as in `translate`.
-            start_ids: the decoder's start token and the target tokens that follow whatever it says (of a language,
-                see `edgekit.runtime.languages`); None for the bundle's own.
+            **options: see `SearchOptions`.
 
         Returns:
-            Target ids of each sentence, without EOS and ``start_ids``, in the order of ``input_ids``.
+            Target ids of each sentence, without EOS, in the order of ``input_ids``.
 
         Raises:
-            InputError: an empty sentence, one longer than the model takes, an id outside the vocabulary, or a number
+            InputError: an empty sentence, one longer than the model takes, an id outside the vocabulary, or an option
                 outside its range.
-            BundleError: as in `translate`.
+            BundleError, DeadlineError, CancelledError: as `translate`.
         """
-        settings = BeamSettings.checked(beams, length_penalty, early_stopping)
-        if settings.beams > 1:
-            found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length), start_ids)
-            return [hypotheses[0].ids for hypotheses in found]
-        return self._search.greedy(input_ids, *_limits(batch_tokens, max_length), start_ids)
+        checked = Options.check(**options)
+        with checked.cancellation.running():
+            return self._best(input_ids, checked, self._prompt(checked))
 
     def n_best_ids(
-        self,
-        input_ids: Sequence[Sequence[int]],
-        n: int,
-        *,
-        beams: int | None = None,
-        length_penalty: float = 1.0,
-        early_stopping: EarlyStopping = False,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        max_length: int | None = None,
-        start_ids: Sequence[int] | None = None,
+        self, input_ids: Sequence[Sequence[int]], n: int, **options: Unpack[SearchOptions]
     ) -> list[list[ScoredIds]]:
         """`n_best` for callers who tokenise themselves: arguments as there, sentences and errors as `generate_ids`'s.
 
         Returns:
             Target ids without EOS, and their score, of the best hypotheses of each sentence, best first.
         """
-        n = whole_number("n", n)
-        settings = BeamSettings.checked(
-            max(n, DEFAULT_BEAMS) if beams is None else beams, length_penalty, early_stopping
-        )
-        if n > settings.beams:
-            raise InputError(f"n must be at most the number of beams, {settings.beams}, found {n}")
-        if settings.beams == 1:
-            settings = dataclasses.replace(settings, early_stopping=True)  # what greedy search does
-        found = self._search.beams(input_ids, settings, *_limits(batch_tokens, max_length), start_ids)
-        return [hypotheses[:n] for hypotheses in found]
+        checked = Options.check(n=n, **options)
+        with checked.cancellation.running():
+            return self._n_best(input_ids, n, checked, self._prompt(checked))
 
-    def _cut(self, originals: list[str], prompt: Prompt) -> tuple[list[list[int]], list[range]]:
-        """Source ids of every piece of every text, and which of them each text has."""
-        pieces: list[list[int]] = []
-        slots: list[range] = []
-        for one in originals:
-            ids = self._encode(one, prompt)
-            slots.append(range(len(pieces), len(pieces) + len(ids)))
-            pieces += ids
-        return pieces, slots
+    @overload
+    async def atranslate(self, text: str, **options: Unpack[TranslationOptions]) -> str: ...
+    @overload
+    async def atranslate(self, text: list[str], **options: Unpack[TranslationOptions]) -> list[str]: ...
 
-    def _join(self, parts: Sequence[ScoredIds]) -> Hypothesis:
-        text = " ".join(self.target_tokenizer.decode(part.ids) for part in parts)
-        return Hypothesis(text, sum(part.score for part in parts) / len(parts))
+    async def atranslate(self, text: str | list[str], **options: Unpack[TranslationOptions]) -> str | list[str]:
+        """`translate` in a thread; cancelling the task that awaits it ends the work at its next step."""
+        found: str | list[str] = await asynchronous.call(self.translate, text, options)
+        return found
 
-    def _encode(self, text: str, prompt: Prompt) -> list[list[int]]:
-        """Source ids, those of the prompt included, for each piece of a text; none without a letter or digit."""
-        if not any(character.isalnum() for character in text):
-            return []
-        generation = self._generation
-        room = generation.max_source_tokens - prompt.length
+    def atranslate_iter(
+        self, texts: Iterable[str], *, window: int = DEFAULT_WINDOW, **options: Unpack[TranslationOptions]
+    ) -> AsyncIterator[str]:
+        """`translate_iter` in a thread, which reads ``texts`` too; closing it ends the work at its next step."""
+        return asynchronous.iterate(self.translate_iter, texts, {**options, "window": window})
+
+    def memory(self) -> Memory:
+        """What the model takes; `Memory` says what is counted."""
+        return Memory(weights_bytes(self.manifest), self._running().loaded.size_bytes, 0)
+
+    def close(self) -> None:
+        """Lets go of the model; calls that run in other threads end as usual, later ones are refused."""
+        self._search = None
+
+    def __enter__(self) -> Translator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _running(self) -> Seq2SeqSearch:
+        if self._search is None:
+            raise InputError("this translator has been closed; load the model again")
+        return self._search
+
+    def _prompt(self, options: Options) -> Prompt:
+        return find_prompt(self.manifest, options.source_language, options.target_language)
+
+    def _windows(self, texts: Iterator[str], size: int, options: TranslationOptions) -> Iterator[str]:
+        while window := list(itertools.islice(texts, size)):
+            yield from self.translate(window, **options)
+
+    def _best(self, sources: Sequence[Sequence[int]], options: Options, prompt: Prompt) -> list[list[int]]:
+        search, arguments = self._running(), (options.batch_tokens, options.max_length, prompt.start_ids)
+        if options.settings.beams > 1:
+            return [hypotheses[0].ids for hypotheses in search.beams(sources, options.settings, *arguments)]
+        return search.greedy(sources, *arguments)
+
+    def _n_best(
+        self, sources: Sequence[Sequence[int]], n: int, options: Options, prompt: Prompt
+    ) -> list[list[ScoredIds]]:
+        arguments = (options.batch_tokens, options.max_length, prompt.start_ids)
+        return [hypotheses[:n] for hypotheses in self._running().beams(sources, options.settings, *arguments)]
+
+    def _cut(self, text: str, options: Options, prompt: Prompt) -> list[str | list[int]]:
+        """A text as what is kept of it, and the source ids of what is translated."""
+        code, text = self.source_tokenizer.split_language_code(text)
+        if options.split is False:
+            parts = [Part(text, is_translatable(text))]
+        else:
+            split = line_splitter(self.manifest.languages.source) if options.split is True else options.split
+            parts = split_document(text, split)
+        return [
+            piece
+            for part in parts
+            for piece in (self._encode(part.text, code, prompt) if part.is_translated else [part.text])
+        ]
+
+    def _encode(self, sentence: str, code: list[int], prompt: Prompt) -> list[str | list[int]]:
+        """Source ids of a sentence; of one that is too long, of its pieces, with the spaces between."""
+        room = self._generation.max_source_tokens - prompt.length - len(code)
         encode = self.source_tokenizer.encode
-        ids = encode(text)
+        ids = encode(sentence)
         if len(ids) <= room:
-            return [prompt.around(ids)]
-        if self.manifest.task != "translation":
-            # Not a sequence of sentences, each of which has a translation: a summary is of the whole.
-            raise InputError(f"this text has {len(ids)} tokens; the model takes at most {room}: shorten it")
+            return [prompt.around([*code, *ids])]
         longest = min(room, PIECE_TOKENS)
-        pieces = [encode(piece) for piece in split_text(text, lambda piece: len(encode(piece)) <= longest)]
-        return [prompt.around(piece[:room]) for piece in pieces]
+        pieces: list[str | list[int]] = []
+        for piece in split_text(sentence, lambda piece: len(encode(piece)) <= longest):
+            pieces += [" ", prompt.around([*code, *encode(piece)[:room]])]
+        return pieces[1:]
+
+    def _join(self, parts: Sequence[str | list[ScoredIds]]) -> list[Hypothesis]:
+        """The hypotheses of a text, of those of its sentences."""
+        ranked = [part for part in parts if not isinstance(part, str)]
+        if not ranked:
+            return [Hypothesis("".join(part for part in parts if isinstance(part, str)), 0.0)]
+        decode = self.target_tokenizer.decode
+        return [
+            Hypothesis(
+                "".join(part if isinstance(part, str) else decode(part[rank].ids) for part in parts),
+                sum(part[rank].score for part in ranked) / len(ranked),
+            )
+            for rank in range(min(map(len, ranked)))
+        ]
 
 
-def _limits(batch_tokens: int, max_length: int | None) -> tuple[int, int | None]:
-    """Both checked: `InputError` if one is no whole number from 1."""
-    return (
-        whole_number("batch_tokens", batch_tokens),
-        None if max_length is None else whole_number("max_length", max_length),
-    )
+def _sources(texts: Iterable[Iterable[str | list[int]]]) -> list[list[int]]:
+    """The source ids among the parts of texts."""
+    return [part for parts in texts for part in parts if not isinstance(part, str)]

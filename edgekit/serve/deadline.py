@@ -1,31 +1,8 @@
-"""A request's deadline, as the threads that work for it see it."""
+"""What a client is told when its time is over; the threads that work for it see `edgekit.runtime.cancellation`."""
 
 from __future__ import annotations
 
-import time
-
 from edgekit.serve.request_error import RequestError
-
-
-class Patience:
-    """Whether somebody still waits for a result; the event loop ends it, worker threads look.
-
-    Attributes:
-        deadline: When the wait ends by itself, in `time.monotonic`'s seconds.
-    """
-
-    def __init__(self, deadline: float) -> None:
-        """Lasts until ``deadline`` or `end`."""
-        self.deadline, self._ended = deadline, False
-
-    def end(self) -> None:
-        """The client has its answer, or has gone."""
-        self._ended = True
-
-    @property
-    def is_over(self) -> bool:
-        """Whether work for this request is in vain."""
-        return self._ended or time.monotonic() >= self.deadline
 
 
 def deadline_error(seconds: float) -> RequestError:

@@ -110,7 +110,7 @@ async def _translate(service: Service, request: Request) -> JSONResponse:
     cut = html_parts if kind == "html" else text_parts
     documents = await asyncio.to_thread(lambda: [cut(text) for text in texts])
     pieces = [part.text for document in documents for part in document if part.text is not None]
-    found = await unless_gone(request, service.batches[model.name].translate(pieces, state.patience))
+    found = await unless_gone(request, service.batches[model.name].translate(pieces, state.cancellation))
     translations = iter(map(escape, found) if kind == "html" else found)
     joined = [join(document, translations) for document in documents]
     answer: dict[str, Any] = {"translatedText": joined[0] if is_single else joined, "model": model.name}

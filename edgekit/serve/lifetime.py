@@ -12,7 +12,8 @@ from contextlib import ExitStack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgekit.serve.deadline import Patience, deadline_error
+from edgekit.runtime.cancellation import Cancellation
+from edgekit.serve.deadline import deadline_error
 from edgekit.serve.logs import logger
 from edgekit.serve.metrics import Metrics
 from edgekit.serve.request_error import CLIENT_GONE, error_response
@@ -36,7 +37,7 @@ class Lifetime:
         started = time.monotonic()
         exchange = _Exchange(scope, receive, send)
         with ExitStack() as exits:
-            scope["edgekit"] = state = RequestState(Patience(started + self._seconds), exits)
+            scope["edgekit"] = state = RequestState(Cancellation(self._seconds), exits)
             try:
                 async with asyncio.timeout(self._seconds + GRACE_SECONDS):
                     await self._app(scope, exchange.receive, exchange.send)

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edgekit.errors import EdgekitError, UnsupportedError
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.token_stream import TokenStream
 from edgekit.serve.body import check_texts, read_fields
-from edgekit.serve.deadline import Patience, deadline_error
+from edgekit.serve.deadline import deadline_error
 from edgekit.serve.limits import Limits
 from edgekit.serve.logs import logger
 from edgekit.serve.models import ServedGenerator
@@ -88,7 +89,7 @@ async def _complete(service: Service, request: Request, read: Read, *, is_chat: 
     pieces: Pieces = asyncio.Queue()
     try:
         jobs, prompt_tokens = await asyncio.to_thread(
-            _jobs, model, asked, state.patience, _deliver(asyncio.get_running_loop(), pieces)
+            _jobs, model, asked, state.cancellation, _deliver(asyncio.get_running_loop(), pieces)
         )
     except UnsupportedError as error:
         raise RequestError(400, str(error), param="messages") from None
@@ -114,7 +115,7 @@ def _deliver(loop: asyncio.AbstractEventLoop, pieces: Pieces) -> Deliver:
 
 
 def _jobs(
-    model: ServedGenerator, asked: TextRequest, patience: Patience, deliver: Deliver
+    model: ServedGenerator, asked: TextRequest, cancellation: Cancellation, deliver: Deliver
 ) -> tuple[list[TextJob], int]:
     """The texts to generate, and the tokens of their prompts."""
     jobs, prompt_tokens = [], 0
@@ -130,9 +131,11 @@ def _jobs(
         else:
             ids = [entry for entry in prompt if isinstance(entry, int)]
         stream = TokenStream(generator.tokenizer, asked.stop, at_start=is_chat)
-        new_ids = generator.stream_ids(ids, max_new_tokens=asked.max_new_tokens, **asked.sampling)
+        new_ids = generator.stream_ids(
+            ids, max_new_tokens=asked.max_new_tokens, cancellation=cancellation, **asked.sampling
+        )
         limit = min(asked.max_new_tokens, generator.context_length - len(ids))
-        jobs.append(TextJob(new_ids, limit, stream, patience, functools.partial(deliver, index)))
+        jobs.append(TextJob(new_ids, limit, stream, cancellation, functools.partial(deliver, index)))
         prompt_tokens += len(ids)
     return jobs, prompt_tokens
 

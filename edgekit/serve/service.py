@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.serve.admission import Admission
 from edgekit.serve.api_keys import ApiKeys
-from edgekit.serve.deadline import Patience
 from edgekit.serve.limits import Limits
 from edgekit.serve.metrics import Metrics
 from edgekit.serve.models import Models, ServedTranslator
@@ -27,12 +27,12 @@ class RequestState:
     """What belongs to one request from its head to the end of its answer.
 
     Attributes:
-        patience: Ends with it, for the threads that work for it.
-        exits: What is let go at its end: its place in the queue, its patience.
+        cancellation: Ends with it, for the threads that work for it.
+        exits: What is let go at its end: its place in the queue, its cancellation.
         facts: What the log says of it; never a text.
     """
 
-    patience: Patience
+    cancellation: Cancellation
     exits: ExitStack
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -82,7 +82,7 @@ class Service:
         """
         state = state_of(request)
         state.exits.enter_context(self.admission.place())
-        state.exits.callback(state.patience.end)
+        state.exits.callback(state.cancellation.cancel)
         return state
 
 

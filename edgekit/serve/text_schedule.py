@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator
 from typing import NamedTuple
 
+from edgekit.errors import CancelledError, DeadlineError
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.token_stream import TokenStream
-from edgekit.serve.deadline import Patience
 from edgekit.serve.fair_queue import FairQueue
 
 # Each holds the model's state for its whole text in memory.
@@ -42,7 +43,7 @@ class TextJob(NamedTuple):
         ids: Its ids, each calculated when it is asked for.
         limit: After so many the text is as long as it may be.
         stream: Makes text of the ids.
-        patience: Whether the client waits.
+        cancellation: Whether the client waits.
         deliver: Called by the schedule's thread with each piece, or with the error that ends the text: TimeoutError
             where the deadline has passed (or nobody hears it any more).
     """
@@ -50,7 +51,7 @@ class TextJob(NamedTuple):
     ids: Iterator[int]
     limit: int
     stream: TokenStream
-    patience: Patience
+    cancellation: Cancellation
     deliver: Callable[[Piece | Exception], None]
 
 
@@ -89,12 +90,15 @@ class TextSchedule:
 
 def _advance(job: TextJob, pieces: Generator[Piece, None, None]) -> bool:
     """Runs a text by one token; whether it goes on."""
-    if job.patience.is_over:
+    if job.cancellation.is_over:
         job.deliver(TimeoutError())
         pieces.close()
         return False
     try:
         piece = next(pieces)
+    except (CancelledError, DeadlineError):  # in the middle of a long prompt
+        job.deliver(TimeoutError())
+        return False
     except Exception as error:  # whatever it is, the request ends with it and the thread goes on
         job.deliver(error)
         return False

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgekit.errors import EdgekitError
-from edgekit.serve.deadline import Patience
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.serve.fair_queue import FairQueue
 
 # Enough for products of many rows, little enough that those who come next do not wait long.
@@ -49,7 +49,7 @@ class TranslationBatches:
         for thread in self._threads:
             thread.start()
 
-    async def translate(self, texts: Sequence[str], patience: Patience) -> list[str]:
+    async def translate(self, texts: Sequence[str], cancellation: Cancellation) -> list[str]:
         """The translations of a request's texts, in their order.
 
         Raises:
@@ -57,7 +57,7 @@ class TranslationBatches:
         """
         if not texts:
             return []
-        job = _Job(len(texts), patience)
+        job = _Job(len(texts), cancellation)
         self._queue.put(job, [_Text(job, place, text) for place, text in enumerate(texts)])
         return await job.translations
 
@@ -69,7 +69,7 @@ class TranslationBatches:
 
     def _work(self) -> None:
         while (batch := self._gather()) is not None:
-            waiting = [text for text in batch if not text.job.patience.is_over]
+            waiting = [text for text in batch if not text.job.cancellation.is_over]
             if waiting:
                 self._observe(len(waiting))
                 self._run(waiting)
@@ -106,8 +106,8 @@ class TranslationBatches:
 class _Job:
     """What one request waits for."""
 
-    def __init__(self, count: int, patience: Patience) -> None:
-        self.patience = patience
+    def __init__(self, count: int, cancellation: Cancellation) -> None:
+        self.cancellation = cancellation
         self._loop = asyncio.get_running_loop()
         self.translations: asyncio.Future[list[str]] = self._loop.create_future()
         self._found, self._left = [""] * count, count
@@ -122,7 +122,7 @@ class _Job:
             self._loop.call_soon_threadsafe(self._finish, None)
 
     def fail(self, error: Exception) -> None:
-        self.patience.end()
+        self.cancellation.cancel()
         self._loop.call_soon_threadsafe(self._finish, error)
 
     def _finish(self, error: Exception | None) -> None:

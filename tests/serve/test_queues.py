@@ -2,13 +2,12 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
 from edgekit.errors import InputError
+from edgekit.runtime.cancellation import Cancellation
 from edgekit.serve.admission import Admission
-from edgekit.serve.deadline import Patience
 from edgekit.serve.fair_queue import FairQueue
 from edgekit.serve.request_error import RequestError
 from edgekit.serve.text_schedule import Piece, TextJob, TextSchedule
@@ -30,8 +29,8 @@ class Letters:
         return ""
 
 
-def patience(seconds=LONG):
-    return Patience(time.monotonic() + seconds)
+def waiting(seconds=LONG):
+    return Cancellation(seconds)
 
 
 def test_lanes_take_turns():
@@ -86,7 +85,7 @@ def test_texts_of_many_requests_run_together(batches):
     gate.set()
 
     async def ask():
-        return await asyncio.gather(*(queue.translate([f"{i}a", f"{i}b"], patience()) for i in range(5)))
+        return await asyncio.gather(*(queue.translate([f"{i}a", f"{i}b"], waiting()) for i in range(5)))
 
     assert asyncio.run(ask()) == [[f"{i}A", f"{i}B"] for i in range(5)]
     assert [len(batch) for batch in found] == [10]
@@ -98,7 +97,7 @@ def test_a_bad_text_fails_its_own_request_only(batches):
 
     async def ask():
         requests = (["good"], ["fine", "bad"], ["well"])
-        return await asyncio.gather(*(queue.translate(texts, patience()) for texts in requests), return_exceptions=True)
+        return await asyncio.gather(*(queue.translate(texts, waiting()) for texts in requests), return_exceptions=True)
 
     first, second, third = asyncio.run(ask())
     assert (first, third) == (["GOOD"], ["WELL"])
@@ -107,16 +106,16 @@ def test_a_bad_text_fails_its_own_request_only(batches):
 
 def test_texts_that_nobody_waits_for_are_left_out(batches):
     queue, found, gate = batches
-    gone = patience()
+    gone = waiting()
 
     async def ask():
-        first = asyncio.ensure_future(queue.translate(["first"], patience()))
+        first = asyncio.ensure_future(queue.translate(["first"], waiting()))
         await asyncio.sleep(0.4)  # it runs, alone, and waits for the gate
         rest = [
             asyncio.ensure_future(queue.translate([text], wait))
-            for text, wait in (("gone", gone), ("late", patience(0)), ("last", patience()))
+            for text, wait in (("gone", gone), ("late", waiting(1e-9)), ("last", waiting()))
         ]
-        gone.end()
+        gone.cancel()
         gate.set()
         result = await first, await rest[2]
         for future in rest[:2]:
@@ -155,7 +154,7 @@ def run_texts(*clients, most_running=8):
 
 
 def test_running_texts_get_a_token_in_turn():
-    events = run_texts(("a", [(b"xyz", 3, patience())]), ("b", [(b"pqr", 3, patience())]))
+    events = run_texts(("a", [(b"xyz", 3, waiting())]), ("b", [(b"pqr", 3, waiting())]))
     assert [name for name, _ in events][1:] in (["b0", "a0", "b0", "a0", "b0"], ["a0", "b0", "a0", "b0", "b0"])
     assert [event for name, event in events if name == "a0"] == [
         Piece("x", 1, None),
@@ -165,8 +164,8 @@ def test_running_texts_get_a_token_in_turn():
 
 
 def test_a_client_with_many_requests_does_not_hold_up_another():
-    many = [(b"x" * 5, 5, patience()) for _ in range(6)]
-    events = run_texts(("a", many), ("b", [(b"y", 1, patience())]), most_running=1)
+    many = [(b"x" * 5, 5, waiting()) for _ in range(6)]
+    events = run_texts(("a", many), ("b", [(b"y", 1, waiting())]), most_running=1)
     ends = [name for name, event in events if event.finish_reason]
     assert ends.index("b0") <= 2
     assert len(ends) == 7
@@ -174,10 +173,10 @@ def test_a_client_with_many_requests_does_not_hold_up_another():
 
 def test_texts_end_by_stop_eos_limit_fault_or_when_nobody_waits():
     events = run_texts(
-        ("stop", [(b"a.b", 9, patience())]),
-        ("eos", [(b"ab", 9, patience())]),
-        ("fault", [(b"a\x00", 9, patience())]),
-        ("late", [(b"ab", 9, patience(0))]),
+        ("stop", [(b"a.b", 9, waiting())]),
+        ("eos", [(b"ab", 9, waiting())]),
+        ("fault", [(b"a\x00", 9, waiting())]),
+        ("late", [(b"ab", 9, waiting(1e-9))]),
     )
     last = dict(events)
     assert last["stop0"] == Piece("", 2, "stop")
