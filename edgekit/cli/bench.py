@@ -1,23 +1,25 @@
-"""``edgekit bench``: what a model's int8 and int4 bundles cost in quality and give in speed, on this machine.
+"""``edgekit bench``: what models cost and give on this machine.
 
 In: models, which are exported on demand into edgekit's cache, and bundles, which are measured as they are. Out, on
 stdout: a table, or JSON, CSV or Markdown; notes and progress on stderr. If anything fails, stdout stays empty and no
-file is written. What is measured depends on what the model does: it translates, or it generates text.
+file is written. Without ``--task`` each model is compared with its own fp32 bundle, in what it does (translate,
+generate text); with it, all models on one task (`edgekit.cli.bench_task`); ``--compare`` compares two reports
+(`edgekit.cli.bench_compare`).
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgekit.cache import PRECISIONS
 from edgekit.cli.on_demand import bundles_for
 from edgekit.cli.output import note, progress, stdout_console
-from edgekit.errors import InputError, OutputError
+from edgekit.cli.report_file import check_writable, write_file
+from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit.bench.benchmark import Report
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 # The weights that edgekit carries: no download, and the same model on every machine.
 DEFAULT_MODEL, DEFAULT_SOURCE = "marian-en-de", "embedded"
 TO_STDOUT = "-"
+# Options that belong to one kind of benchmark, by the names of their parameters.
+OPTIONS = {
+    "texts": "--text", "testsets": "--testset", "context": "--context", "stride": "--stride", "task": "--task",
+    "dev": "--dev", "prompt": "--prompt", "price_per_hour": "--price-per-hour", "memory": "--memory",
+    "cores": "--cores", "report": "--report",
+}  # fmt: skip
+OF_TASKS = ("dev", "prompt", "price_per_hour", "memory", "cores", "report")
+OF_TEXTS = ("texts", "context", "stride")
+OF_COMPARING = ("compare", "json_file", "cpu")
 
 
 def parse_precisions(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -43,10 +54,15 @@ def parse_precisions(context: click.Context, parameter: click.Parameter, value: 
 @click.argument("models", nargs=-1, metavar="[MODEL|BUNDLE]...")
 @click.option("--cpu", is_flag=True, default=True, help="Measure on the CPU: the only device, and the default.")
 @click.option(
+    "--task",
+    metavar="translate:S-T|FILE.toml",
+    help="Compare all models on one task: translation from language S to T, or what FILE describes.",
+)
+@click.option(
     "--precision",
     metavar="P[,P]...",
     callback=parse_precisions,
-    help="Of each MODEL; default fp32,int8, and int4 too if it generates text.",
+    help="Of each MODEL; default fp32,int8, and int4 too if it generates text; int8 with --task.",
 )
 @click.option(
     "--source",
@@ -54,35 +70,58 @@ def parse_precisions(context: click.Context, parameter: click.Parameter, value: 
     help="Take each MODEL's weights from exactly there; by default its recipe's sources are tried in order.",
 )
 @click.option("--testset", "testsets", multiple=True, metavar="NAME|FILE", help="Packaged set or source<TAB>reference.")
+@click.option("--dev", metavar="NAME|FILE", help="Pairs that a task's prompts are chosen on, instead of the packaged.")
+@click.option("--prompt", metavar="FILE.toml", help="Prompts for a task's language models, instead of the built-in.")
 @click.option("--text", "texts", multiple=True, metavar="NAME|FILE", help="Text for perplexity: packaged, or UTF-8.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first N pairs of each test set, or lines of each text.")
 @click.option("--context", type=click.IntRange(2), help="Most tokens before one that perplexity counts; default 512.")
 @click.option("--stride", type=click.IntRange(1), help="Tokens that perplexity counts in a window; default 256.")
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Timed rounds.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    help="Timed rounds; default 5. With --task: at least so many, default 6, and more until intervals are tight.",
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for one inference.")
+@click.option("--price-per-hour", type=float, metavar="N", help="Of this machine: gives a price per million words.")
+@click.option("--memory", metavar="SIZE", help="Try whether each model fits into SIZE, such as 512M or 1.5G.")
+@click.option("--cores", type=click.IntRange(1), help="Try whether each model fits onto N cores.")
 @click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of the bootstrap.")
+@click.option("--report", metavar="FILE.html", help="Write a task's comparison as a page that opens offline.")
 @click.option(
     "--json", "json_file", metavar="FILE|-", help="Write the report as JSON; - for stdout, instead of the table."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of the table.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown instead of the table.")
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="OLD.json NEW.json",
+    help="Tell what changed between two reports from noise; measures nothing. Exit status 1 if something is worse.",
+)
+@click.pass_context
 def command(
+    invocation: click.Context,
+    /,
     models: tuple[str, ...],
-    cpu: bool,
     precision: list[str] | None,
     source: str | None,
     json_file: str | None,
     as_csv: bool,
     as_markdown: bool,
+    compare: tuple[str, str] | None,
     **settings: Any,
 ) -> None:
-    """Measure quality, speed, memory and size of models on this machine, fp32 against int8 and int4.
+    """Measure quality, speed, memory and size of models on this machine.
 
     A MODEL (a recipe's name, org/name or a checkpoint's path) is exported on demand into edgekit's cache, in each
     precision and from the same weights. A BUNDLE is measured as it is. Bundles made from the same weights are compared
     with the fp32 one among them. Translation: chrF and BLEU on test sets. Text generation: perplexity of a text, KL
     divergence and agreement, prefill and decode. Without an argument: marian-en-de with the weights that edgekit
     carries, which needs no download.
+
+    With --task all models do the same work on the same test set, encoder-decoders and language models alike; a language
+    model is prompted with what was best on development text. Quality with intervals and p values, latency, throughput,
+    memory, energy where it can be read, price.
 
     \b
     Examples:
@@ -91,11 +130,27 @@ def command(
       edgekit bench firefox-en-pt --threads 2 --json report.json
       edgekit bench ./my-model-fp32 ./my-model-int8 --testset my-sentences.tsv
       edgekit bench smollm2-135m --precision fp32,int4 --text my-text.txt
+      edgekit bench firefox-en-pt smollm2-135m --task translate:en-pt --report report.html
+      edgekit bench firefox-en-pt smollm2-135m --task translate:en-pt --limit 20 --price-per-hour 0.04 --memory 512M
+      edgekit bench --compare yesterday.json today.json
     """
     if (json_file == TO_STDOUT) + as_csv + as_markdown > 1:
         raise click.UsageError("--json -, --csv and --markdown all write to stdout: choose one")
-    if json_file and json_file != TO_STDOUT:
-        check_writable(Path(json_file))
+    for file in (json_file, settings["report"]):
+        if file and file != TO_STDOUT:
+            check_writable(Path(file))
+    if compare is not None:
+        _refuse_beside_compare(invocation)
+        from edgekit.cli.bench_compare import print_changes
+
+        invocation.exit(print_changes(Path(compare[0]), Path(compare[1]), json_file))
+    if settings["task"] is not None:
+        _refuse(settings, OF_TEXTS, "text generation without --task")
+        from edgekit.cli.bench_task import Wanted, measure_task
+
+        measure_task(models, precision, source, Wanted(settings, json_file, as_csv, as_markdown))
+        return
+    _refuse(settings, OF_TASKS, "a comparison on one task; add --task")
     from edgekit.bench.variants import common_task
 
     if not models:
@@ -119,9 +174,8 @@ def measure_translations(bundles: list[Path], settings: dict[str, Any]) -> Repor
     from edgekit.bench.benchmark import plan_benchmark, run_benchmark
     from edgekit.bench.measure import BenchSettings
 
-    _refuse_options(settings, ("texts", "context", "stride"), "text generation", "translate; --testset gives pairs")
-    common = {name: settings[name] for name in ("threads", "rounds", "limit", "seed")}
-    plan = plan_benchmark(bundles, settings["testsets"], BenchSettings(**common))
+    _refuse(settings, OF_TEXTS, "text generation; these models translate; --testset gives pairs")
+    plan = plan_benchmark(bundles, settings["testsets"], BenchSettings(**_chosen(settings)))
     with progress("measuring", plan.steps) as bar:
         return run_benchmark(plan, bar.advance)
 
@@ -131,45 +185,32 @@ def measure_texts(bundles: list[Path], settings: dict[str, Any]) -> TextReport:
     from edgekit.bench.text_benchmark import plan_text_benchmark, run_text_benchmark
     from edgekit.bench.text_speed import TextBenchSettings
 
-    _refuse_options(settings, ("testsets",), "translation", "generate text; --text gives one to score")
-    chosen = {name: settings[name] for name in ("threads", "rounds", "limit", "seed")}
-    chosen |= {name: settings[name] for name in ("context", "stride") if settings[name] is not None}
-    plan = plan_text_benchmark(bundles, settings["texts"], TextBenchSettings(**chosen))
+    _refuse(settings, ("testsets",), "translation; these models generate text; --text gives one to score")
+    plan = plan_text_benchmark(bundles, settings["texts"], TextBenchSettings(**_chosen(settings, "context", "stride")))
     with progress("measuring", plan.steps) as bar:
         return run_text_benchmark(plan, bar.advance)
 
 
-def _refuse_options(settings: dict[str, Any], names: tuple[str, ...], belongs_to: str, these: str) -> None:
+def _chosen(settings: dict[str, Any], *more: str) -> dict[str, Any]:
+    """What was chosen of the settings that all benchmarks have, and of ``more``."""
+    names = ("threads", "rounds", "limit", "seed", *more)
+    return {name: settings[name] for name in names if settings[name] is not None}
+
+
+def _refuse(settings: dict[str, Any], names: tuple[str, ...], belongs_to: str) -> None:
     """An option that would be ignored is refused: the figures would not be those that were asked for."""
-    options = {"texts": "--text", "testsets": "--testset", "context": "--context", "stride": "--stride"}
-    if given := [options[name] for name in names if settings[name]]:
+    if given := [OPTIONS[name] for name in names if settings[name] not in (None, ())]:
         belong = "belong" if len(given) > 1 else "belongs"
-        raise InputError(f"{' and '.join(given)} {belong} to {belongs_to}; these models {these}")
+        raise InputError(f"{' and '.join(given)} {belong} to {belongs_to}")
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written before minutes of measuring.
-
-    Raises:
-        OutputError: The path is a directory, or its own directory is missing or read-only; or a read-only device.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: expected a file to write, found a directory; name a file in it")
-    if is_stream(path):
-        if not os.access(path, os.W_OK):
-            raise OutputError(f"{path}: is not writable; choose another file")
-        return
-    # Of the file itself: /dev/stdout may be a link to one.
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise OutputError(f"{path}: its directory does not exist; create it first")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"{path}: its directory is not writable; choose another")
-
-
-def is_stream(path: Path) -> bool:
-    """Whether a path is a device, a pipe or a socket, which is written to and never replaced."""
-    return path.exists() and not path.is_file()
+def _refuse_beside_compare(invocation: click.Context) -> None:
+    for parameter in invocation.command.params:
+        assert parameter.name is not None
+        given = invocation.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        if given and parameter.name not in OF_COMPARING and invocation.params.get(parameter.name, ()) != ():
+            name = "a model" if parameter.name == "models" else parameter.opts[0]
+            raise click.UsageError(f"--compare measures nothing, so {name} does not apply; leave it out")
 
 
 def write_report(report: Report | TextReport, json_file: str | None, as_csv: bool, as_markdown: bool) -> None:
@@ -186,30 +227,3 @@ def write_report(report: Report | TextReport, json_file: str | None, as_csv: boo
             note(f"warning: {warning}")
     else:
         print_report(report, stdout_console())
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a pipe or a device is written to as it is.
-
-    Raises:
-        OutputError: The disk is full, or the file cannot be written or replaced.
-    """
-    try:
-        # Before its links are followed: the shell's >(command) is one to a pipe without a path.
-        if is_stream(path):
-            path.write_text(text, encoding="utf-8", newline="\n")
-            return
-        # Renaming onto a link would replace the link.
-        path = path.resolve()
-        descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            # mkstemp makes files private; a report is an ordinary file.
-            os.chmod(staged, 0o644)
-            os.replace(staged, path)
-        except BaseException:
-            os.unlink(staged)
-            raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}; nothing was kept") from None

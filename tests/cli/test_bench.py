@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from edgekit.cli.bench import check_writable, write_file
+from edgekit.cli.report_file import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.export import export
 from edgekit.quantize.scheme import named_scheme
@@ -193,8 +193,10 @@ def test_report_replaces_a_file_whole_and_leaves_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("target", ["/dev/null", "/dev/stdout", "/dev/stderr", "/dev/fd/1"])
 def test_streams_can_be_written(target):
-    probe = f"from pathlib import Path; from edgekit.cli import bench; bench.check_writable(Path({target!r}))"
-    probe += f"; bench.write_file(Path({target!r}), 'report\\n')"
+    probe = (
+        f"from pathlib import Path; from edgekit.cli import report_file; report_file.check_writable(Path({target!r}))"
+    )
+    probe += f"; report_file.write_file(Path({target!r}), 'report\\n')"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout + done.stderr) == (0, "" if target == "/dev/null" else "report\n")
 

@@ -1,0 +1,117 @@
+"""``edgekit bench --task``: models of both kinds on one task, and the report's forms.
+
+In: models, and the command's options. Out, on stdout: verdict and tables, or JSON, CSV or Markdown; files that
+``--json`` and ``--report`` name. What is wrong with the options, the task or its files is said before anything is
+exported.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.on_demand import bundles_for
+from edgekit.cli.output import note, progress, stdout_console
+from edgekit.cli.report_file import write_file
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekit.bench.comparison import TaskComparison
+    from edgekit.bench.task_rounds import TaskSettings
+
+__all__ = ["Wanted", "measure_task", "parse_size"]
+
+TO_STDOUT = "-"
+DEFAULT_PRECISIONS = ("int8",)
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMG]i?)?B?")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's options by name (those that were not given are None or empty), and the forms of the report."""
+
+    options: dict[str, Any]
+    json_file: str | None
+    as_csv: bool
+    as_markdown: bool
+
+
+def parse_size(text: str) -> int:
+    """``512M`` as bytes: K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
+
+    Raises:
+        InputError: It is no such size, or none at all.
+    """
+    match = _SIZE.fullmatch(text)
+    size = round(float(match[1]) * UNITS[match[2] or ""]) if match else 0
+    if size < 1:
+        raise InputError(f"expected a size such as 512M or 1.5G as --memory, found {text!r}")
+    return size
+
+
+def measure_task(models: Sequence[str], precisions: Sequence[str] | None, source: str | None, wanted: Wanted) -> None:
+    """Compare models and write the report.
+
+    Args:
+        models: Names and bundles.
+        precisions: Of each model; None for int8.
+        source: Where weights are taken from.
+        wanted: Task, settings and forms.
+
+    Raises:
+        EdgekitError: Something cannot be used or measured.
+    """
+    from edgekit.bench.task_benchmark import plan_comparison, run_comparison
+    from edgekit.bench.tasks import load_task
+
+    options = wanted.options
+    if not models:
+        raise click.UsageError("--task compares models: name one or more")
+    if len(options["testsets"]) > 1:
+        raise InputError("a task has one test set; give --testset once, and measure the others one after the other")
+    settings = _settings(options)
+    testset = options["testsets"][0] if options["testsets"] else None
+    task = load_task(options["task"], testset, options["dev"], options["prompt"], options["limit"])
+    bundles = [bundle for model in models for bundle in bundles_for(model, precisions or DEFAULT_PRECISIONS, source)]
+    plan = plan_comparison(bundles, task, settings)
+    with progress("measuring", plan.steps) as bar:
+        comparison = run_comparison(plan, bar.advance)
+    _write(comparison, wanted)
+
+
+def _settings(options: dict[str, Any]) -> TaskSettings:
+    from edgekit.bench.task_rounds import TaskSettings
+
+    names = ("threads", "rounds", "limit", "seed", "price_per_hour", "cores")
+    chosen = {name: options[name] for name in names if options[name] is not None}
+    if options["memory"] is not None:
+        chosen["memory_bytes"] = parse_size(options["memory"])
+    return TaskSettings(**chosen, command=shlex.join(["edgekit", *sys.argv[1:]]))
+
+
+def _write(comparison: TaskComparison, wanted: Wanted) -> None:
+    from edgekit.bench.comparison import to_json
+    from edgekit.report import print_comparison, to_csv, to_html, to_markdown
+
+    # All forms first: one that cannot be made must not leave the others behind.
+    files = {wanted.options["report"]: to_html, wanted.json_file: to_json}
+    texts = {Path(file): make(comparison) for file, make in files.items() if file and file != TO_STDOUT}
+    form = to_json if wanted.json_file == TO_STDOUT else to_csv if wanted.as_csv else None
+    form = to_markdown if wanted.as_markdown else form
+    printed = form(comparison) if form else None
+    for path, text in texts.items():
+        write_file(path, text)
+    if printed is None:
+        print_comparison(comparison, stdout_console())
+        return
+    click.echo(printed, nl=False)
+    for warning in comparison.warnings:
+        note(f"warning: {warning}")
