@@ -30,6 +30,7 @@ from edgekit.graph.weights_file import WEIGHTS_FILE
 from edgekit.quantize.calibration import Calibration, ProductInputs
 from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.hub_tokenizer import HubTokenizer
+from edgekit.runtime.languages import Prompt, find_prompt
 from edgekit.runtime.session import EXTERNAL_DATA_FOLDER, session_options
 from edgekit.runtime.shortlist import load_shortlist
 from edgekit.runtime.tokenizer import Tokenizer
@@ -49,6 +50,8 @@ def calibrate(
     *,
     limit: int | None = None,
     seed: int = 0,
+    source_language: str | None = None,
+    target_language: str | None = None,
     progress: Callable[[int], None] = lambda texts: None,
 ) -> Calibration:
     """Collects statistics of an fp32 bundle's products.
@@ -60,10 +63,12 @@ def calibrate(
             a decoder-only model, which reads the texts and generates nothing.
         limit: most texts that are taken; None for all.
         seed: of the sample of rows.
+        source_language: of the texts, for a model of many languages.
+        target_language: to translate into, likewise.
         progress: called after each text with the number of texts so far.
 
     Raises:
-        InputError: the bundle is not fp32, there is no text, or ``targets`` are not as many as ``texts``.
+        InputError: the bundle is not fp32, there is no text, a model of many languages is told none, or ``targets`` are not as many as ``texts``.
         BundleError: the bundle is missing or damaged.
     """
     bundle = open_bundle(source)
@@ -72,7 +77,11 @@ def calibrate(
     if targets is not None and bundle.manifest.kind != "seq2seq":
         raise InputError(f"{source} is a decoder-only model; calibration takes targets for translation models only")
     recorder = Recorder(seed)
-    run = _Translations(bundle, recorder) if bundle.manifest.kind == "seq2seq" else _Reading(bundle, recorder)
+    run: _Translations | _Reading
+    if bundle.manifest.kind == "seq2seq":
+        run = _Translations(bundle, recorder, find_prompt(bundle.manifest, source_language, target_language))
+    else:
+        run = _Reading(bundle, recorder)
     count = tokens = 0
     for text, target in itertools.islice(_pairs(texts, targets), limit):
         if found := run.run(text, target):
@@ -183,9 +192,10 @@ class RecordingSession:
         return found[: len(names)]
 
     def run_with_ort_values(self, names: Sequence[str], feeds: Mapping[str, ort.OrtValue]) -> list[ort.OrtValue]:
-        """Likewise, in onnxruntime's memory."""
+        """Likewise, in onnxruntime's memory; an encoder's: rows of padding are not recorded."""
         found = self._session.run_with_ort_values([*names, *self._names], feeds)
-        self._record([value.numpy() for value in found[len(names) :]])
+        is_token = feeds["attention_mask"].numpy().ravel() == 1
+        self._record([value.numpy()[is_token] for value in found[len(names) :]])
         return found[: len(names)]
 
     def run_with_iobinding(self, binding: Any) -> None:
@@ -218,10 +228,10 @@ def _expose_inputs(model: ir.Model) -> dict[str, list[str]]:
 class _Translations:
     """Translates text by text."""
 
-    def __init__(self, bundle: Bundle, recorder: Recorder) -> None:
+    def __init__(self, bundle: Bundle, recorder: Recorder, prompt: Prompt) -> None:
         manifest, files = bundle.manifest, bundle.manifest.tokenizer
         assert isinstance(manifest.generation, Generation)
-        self._generation = manifest.generation
+        self._generation, self._prompt = manifest.generation, prompt
         unk = self._generation.unk_token_id
         self._source = Tokenizer.load(bundle.path_of(files.source), files.source_vocab_size, unk)
         self._target = Tokenizer.load(bundle.path_of(files.target), files.target_vocab_size, unk)
@@ -230,15 +240,15 @@ class _Translations:
 
     def run(self, text: str, target: str | None) -> int:
         """Source and target tokens of a translation; 0 for a text without any."""
-        generation = self._generation
-        ids = self._source.encode(text)[: generation.max_source_tokens - 1]
+        generation, prompt = self._generation, self._prompt
+        ids = self._source.encode(text)[: generation.max_source_tokens - prompt.length]
         if not ids:
             return 0
-        row = [*ids, generation.eos_token_id]
+        row = prompt.around(ids)
         if target is None:
-            return len(row) + len(self._search.search([row])[0])
-        said = self._target.encode(target)[: generation.max_length - 1]
-        self._search.search([row], len(said) + 1, [*generation.start_ids, *said])
+            return len(row) + len(self._search.search([row], start_ids=prompt.start_ids)[0])
+        said = self._target.encode(target)[: generation.max_length - len(prompt.start_ids)]
+        self._search.search([row], len(prompt.start_ids) + len(said), [*prompt.start_ids, *said])
         return len(row) + len(said)
 
 

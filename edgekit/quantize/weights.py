@@ -4,7 +4,7 @@ Biases, normalisations and rotary tables stay float32: they are a thousandth of 
 What a checkpoint quantised itself keeps its integers and scales where it has the bits that the scheme asks for; only
 its offsets go into zero points as far as whole steps of them do (`edgekit.quantize.offsets`). Matrices in blocks of
 other bits are dequantised and quantised anew, or stay float32. A float matrix that was 4-bit blocks once, as in an fp32
-bundle of a quantised source, becomes the same 4-bit blocks again.
+bundle of a quantised source, becomes the same 4-bit blocks again where blocks of their size are wanted.
 
 Static activations add one array a product, its activation scale; dynamic ones take away those that a checkpoint ships.
 """
@@ -21,6 +21,7 @@ from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.int8 import quantize_per_channel
 from edgekit.quantize.offsets import settle_offsets
+from edgekit.quantize.recover import BLOCK_SIZE as RECOVERED_BLOCK_SIZE
 from edgekit.quantize.recover import recover_blocks
 from edgekit.quantize.scheme import SCHEMES, ChannelFormat, Format, Scheme
 
@@ -65,7 +66,9 @@ def _quantize(name: str, tensor: Tensor, wanted: Format, calibration: Calibratio
     if isinstance(wanted, ChannelFormat):
         weight_only = wanted.activations == "float"
         return quantize_per_channel(matrix, axis, least_error=wanted.least_error, weight_only=weight_only)
-    recovered = recover_blocks(matrix, 1 - axis) if wanted.bits == 4 else None
+    recovered = None
+    if wanted.bits == 4 and wanted.block_size == RECOVERED_BLOCK_SIZE:
+        recovered = recover_blocks(matrix, 1 - axis)
     importance = None
     if wanted.calibrated and calibration is not None and name in calibration.inputs:
         importance = calibration.inputs[name].mean_square
