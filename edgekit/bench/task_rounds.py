@@ -45,7 +45,7 @@ class TaskSettings(MeasurementSettings):
 
     Attributes:
         rounds: Timed rounds at least; 6 are the fewest that have a 95 % interval.
-        most_rounds: Timed rounds at most.
+        most_rounds: Timed rounds at most, unless ``rounds`` are more.
         most_seconds: No round begins later than this after the first.
         tight: Rounds end when the interval of every entrant's time, one at a time and in bulk, is at most this much to
             either side, in part of its median.
@@ -211,7 +211,7 @@ def _sample(measurements: Sequence[EntrantMeasurement], settings: TaskSettings) 
 
 def _is_enough(measurements: Sequence[EntrantMeasurement], settings: TaskSettings, seconds: float) -> bool:
     done = len(measurements[0].rounds)
-    if done < min(settings.rounds, settings.most_rounds):
+    if done < settings.rounds:
         return False
     if done >= settings.most_rounds or seconds > settings.most_seconds:
         return True
