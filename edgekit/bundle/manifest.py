@@ -32,6 +32,7 @@ QUANTIZED_DTYPES = ("int8", "uint8", "uint4")
 GRANULARITIES = ("per-tensor", "per-channel", "per-block")
 ACTIVATIONS = ("per-row", "per-block", "static", "float")
 BLOCK_SIZES = (16, 256)
+TOKENIZER_FORMS = ("sentencepiece", "tokenizers")
 STATE_KINDS = ("constant", "recurrent", "appended")
 INITIAL_VALUES = ("encoder", "zeros", "empty")
 # Far above any model's, low enough that a hostile bundle cannot make a runtime allocate without end.
@@ -146,13 +147,15 @@ class StateTensor:
 class TokenizerFiles:
     """The tokenizer files of both sides (the same name where one serves both) and their vocabulary sizes.
 
-    A causal-lm has one, so source and target are the same.
+    A causal-lm has one, so source and target are the same. ``form`` says of a seq2seq's files who runs them:
+    ``sentencepiece`` (edgekit itself, exactly as SentencePiece does) or ``tokenizers`` (the library).
     """
 
     source: str
     target: str
     source_vocab_size: int
     target_vocab_size: int
+    form: str = "sentencepiece"
 
 
 @dataclass(frozen=True)
@@ -342,6 +345,7 @@ def _read_tokenizer(fields: Fields) -> TokenizerFiles:
         target=fields.file_name("target"),
         source_vocab_size=fields.integer("source_vocab_size", 1, MAX_VOCAB_SIZE),
         target_vocab_size=fields.integer("target_vocab_size", 1, MAX_VOCAB_SIZE),
+        form=fields.text("form", TOKENIZER_FORMS) if fields.has("form") else TOKENIZER_FORMS[0],
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgekit.bundle.generation import Generation, TextGeneration
+from edgekit.bundle.generation import Generation, LanguageTokens, TextGeneration
 from edgekit.bundle.manifest import TokenizerFiles
 from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.config import Seq2SeqConfig
@@ -34,6 +34,7 @@ class Seq2SeqModel:
         tokenizers: text of each ``tokenizer.json``, by file name.
         tokenizer_files: which of them serves which side.
         shortlist: where the model has one.
+        language_tokens: of a model that has many languages.
     """
 
     config: Seq2SeqConfig
@@ -42,6 +43,7 @@ class Seq2SeqModel:
     tokenizers: Mapping[str, str] = field(repr=False)
     tokenizer_files: TokenizerFiles
     shortlist: ShortlistArrays | None = None
+    language_tokens: LanguageTokens | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_causal_lm import read_causal_lm
 from edgekit.export.read_gguf import read_gguf
 from edgekit.export.read_marian import read_marian
+from edgekit.export.read_seq2seq import read_seq2seq
 from edgekit.export.sources.checkpoint import Checkpoint, Kind, Progress, no_progress
 from edgekit.export.sources.resolve import resolve_checkpoint
 from edgekit.graph.causal_lm import write_causal_lm
@@ -39,10 +40,11 @@ from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
 from edgekit.runtime.hub_tokenizer import HubTokenizer
-from edgekit.runtime.tokenizer import Tokenizer
+from edgekit.runtime.text_tokenizer import load_text_tokenizer
 
 READERS: Mapping[Kind, Callable[[Checkpoint], Seq2SeqModel | CausalLMModel]] = {
     "marian": read_marian,
+    "seq2seq": read_seq2seq,
     "bergamot": read_bergamot,
     "causal-lm": read_causal_lm,
     "gguf": read_gguf,
@@ -125,7 +127,10 @@ def write_bundle(
 
 def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict[str, Any]:
     """Writes graphs, weights, tokenizers and shortlist; what the manifest says of them."""
-    weights = quantize_weights(model.weights, named_scheme("seq2seq", precision))
+    # In fp32 they are not kept, but calculated again for the check.
+    weights = (
+        model.weights if precision == "fp32" else quantize_weights(model.weights, named_scheme("seq2seq", precision))
+    )
     files = write_graphs(directory, model.config, weights, precision)
     check_graphs(directory, model.config, weights, precision)
     for name, text in model.tokenizers.items():
@@ -134,16 +139,17 @@ def _write_seq2seq(directory: Path, model: Seq2SeqModel, precision: str) -> dict
         shortlist = model.shortlist
         np.savez(directory / SHORTLIST_FILE, offsets=shortlist.offsets, target_ids=shortlist.target_ids)
     tokenizer_files, generation = model.tokenizer_files, model.generation
-    tokenizer = Tokenizer.load(
-        directory / tokenizer_files.source, tokenizer_files.source_vocab_size, generation.unk_token_id
+    tokenizer = load_text_tokenizer(
+        directory / tokenizer_files.source, tokenizer_files, tokenizer_files.source_vocab_size, generation.unk_token_id
     )
-    ids = tokenizer.encode(SELF_CHECK_TEXT)[: generation.max_source_tokens - 1]
+    ids = [*generation.source_prefix, *tokenizer.encode(SELF_CHECK_TEXT)][: generation.max_source_tokens - 1]
     return {
         **vars(files),
         "kind": "seq2seq",
         "tokenizer": tokenizer_files,
         "shortlist": ShortlistFile(SHORTLIST_FILE, model.shortlist.first) if model.shortlist else None,
         "self_check": SelfCheck((*ids, generation.eos_token_id), ()),
+        "language_tokens": model.language_tokens,
     }
 
 

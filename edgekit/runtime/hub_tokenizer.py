@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -93,6 +93,16 @@ class HubTokenizer:
             BundleError: The tokenizer's file is damaged in a way that only shows now.
         """
         return self._encode(self._tokenizer, _checked(text))
+
+    def split_language_code(self, text: str) -> tuple[list[int], str]:
+        """Nothing, and the text: languages are chosen beside it, not in it."""
+        return [], text
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of ids as the file's own decoder puts it together; control tokens have none."""
+        with _refusing(f"{self._where}: expected a decoder that takes any ids"):
+            text: str = self._tokenizer.decode([index for index in ids if index < self.vocab_size])
+        return text
 
     def encode_rendered(self, text: str, mark: str) -> list[int]:
         """Returns the ids of a rendered chat template, whose control tokens count.

@@ -4,7 +4,8 @@ Ids are equal to SentencePiece's, or to transformers' MarianTokenizer's for a Ma
 differs on purpose:
 
 - Control pieces (``</s>``, ``<pad>``, ...) are never reached from text: their names are ordinary characters. Only a
-  language code of a multilingual Marian model, ``>>de<<``, counts at the very beginning of a text.
+  language code of a multilingual Marian model, ``>>de<<``, counts at the very beginning of a text, and tokens that a
+  user writes on purpose (T5's ``<extra_id_0>``, ``<mask>``) count anywhere, the text between them for itself.
 - A lone surrogate, which SentencePiece's Python wrapper refuses, is U+FFFD.
 - An id outside the vocabulary decodes as the unknown piece; SentencePiece raises. MarianTokenizer with
   ``skip_special_tokens`` drops the unknown piece; here it shows as SentencePiece's `` ⁇ ``.
@@ -60,6 +61,8 @@ class Tokenizer:
         self._charsmap = Charsmap(file.charsmap, file.user_defined)
         self._segmenter = _build_segmenter(file, hidden)
         self._outside_spm = _read_outside_spm(file, hidden)
+        longest_first = sorted(file.added, key=len, reverse=True)
+        self._added = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
 
     @classmethod
     def load(cls, path: Path | PackedFile, vocab_size: int, unk_token_id: int | None = None) -> Tokenizer:
@@ -92,7 +95,12 @@ class Tokenizer:
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"expected a text of at most {MAX_CHARACTERS} characters, found {len(text)}; split it")
         code, text = self.split_language_code(text)
-        return code + self._to_ids(self._segmenter.encode(self._normalize(_SURROGATE.sub("\ufffd", text))))
+        text = _SURROGATE.sub("\ufffd", text)
+        if self._added is None:
+            return code + self._encode_plain(text)
+        for index, part in enumerate(self._added.split(text)):
+            code += [self._file.added[part]] if index % 2 else self._encode_plain(part)
+        return code
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Returns the ids of each text; see `encode`."""
@@ -116,6 +124,9 @@ class Tokenizer:
             parts += piece.replace(_SPACE, " ")
         parts += _decode_bytes(pending)
         return parts if file.language_codes is None else parts.strip()
+
+    def _encode_plain(self, text: str) -> list[int]:
+        return self._to_ids(self._segmenter.encode(self._normalize(text)))
 
     def split_language_code(self, text: str) -> tuple[list[int], str]:
         """The id of a language code that a text begins with, if it does, and the rest of the text."""

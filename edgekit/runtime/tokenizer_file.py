@@ -14,7 +14,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +47,7 @@ class TokenizerFile:
         user_defined: User-defined symbols.
         control: Ids that have no text.
         unk_surface: Text of the unknown piece.
+        added: Tokens that count wherever their spelling stands in a text, by id (T5's ``<extra_id_0>``, ``<mask>``).
         language_codes: Tokens as ``>>de<<`` that may begin a text, if a MarianTokenizer is to be equalled, else None.
     """
 
@@ -64,6 +65,7 @@ class TokenizerFile:
     control: frozenset[int]
     unk_surface: str
     language_codes: Mapping[str, int] | None
+    added: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_tokenizer_file(path: Path | PackedFile) -> TokenizerFile:
@@ -113,6 +115,7 @@ def _from_json(data: Any) -> TokenizerFile:
         control=frozenset(_ids("control", settings["control"], len(pieces))),
         unk_surface=_typed("unk_surface", settings["unk_surface"], str),
         language_codes=None if codes is None else _read_codes(codes, len(pieces)),
+        added=_read_codes(settings.get("added", {}), len(pieces)),
         **{flag: _typed(flag, settings[flag], bool) for flag in flags},
     )
     _ids("unk_id and size", [unk_id, file.size - 1], len(pieces))

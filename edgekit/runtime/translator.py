@@ -23,7 +23,7 @@ from edgekit.runtime.languages import Prompt, find_prompt
 from edgekit.runtime.memory import Memory, weights_bytes
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.seq2seq_search import Seq2SeqSearch
-from edgekit.runtime.tokenizer import Tokenizer
+from edgekit.runtime.text_tokenizer import load_text_tokenizer
 from edgekit.runtime.translation_options import Options, SearchOptions, TranslationOptions
 
 # Models are trained on single sentences: filled up to what they take, they leave out sentences. 300 sentences of
@@ -72,11 +72,11 @@ class Translator:
         assert isinstance(manifest.generation, Generation)
         self._generation = manifest.generation
         files, unk = manifest.tokenizer, self._generation.unk_token_id
-        self.source_tokenizer = Tokenizer.load(bundle.file(files.source), files.source_vocab_size, unk)
+        self.source_tokenizer = load_text_tokenizer(bundle.file(files.source), files, files.source_vocab_size, unk)
         self.target_tokenizer = (
             self.source_tokenizer
             if files.source == files.target
-            else Tokenizer.load(bundle.file(files.target), files.target_vocab_size, unk)
+            else load_text_tokenizer(bundle.file(files.target), files, files.target_vocab_size, unk)
         )
         self._search: Seq2SeqSearch | None = Seq2SeqSearch(bundle, threads)
 
@@ -263,7 +263,8 @@ class Translator:
     def _cut(self, text: str, options: Options, prompt: Prompt) -> list[str | list[int]]:
         """A text as what is kept of it, and the source ids of what is translated."""
         code, text = self.source_tokenizer.split_language_code(text)
-        if options.split is False:
+        # What is no translation is not one sentence after the other either: a summary is of the whole.
+        if options.split is False or (options.split is True and self.manifest.task != "translation"):
             parts = [Part(text, is_translatable(text))]
         else:
             split = line_splitter(self.manifest.languages.source) if options.split is True else options.split
@@ -281,6 +282,8 @@ class Translator:
         ids = encode(sentence)
         if len(ids) <= room:
             return [prompt.around([*code, *ids])]
+        if self.manifest.task != "translation":
+            raise InputError(f"this text has {len(ids)} tokens; the model takes at most {room}: shorten it")
         longest = min(room, PIECE_TOKENS)
         pieces: list[str | list[int]] = []
         for piece in split_text(sentence, lambda piece: len(encode(piece)) <= longest):

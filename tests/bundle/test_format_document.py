@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.bundle import manifest
-from edgekit.bundle.generation import Chat, Generation, TextGeneration
+from edgekit.bundle.generation import Chat, Generation, LanguageTokens, TextGeneration
 from edgekit.bundle.manifest import Manifest
 from edgekit.graph.weights_file import stored_tensors
 
@@ -19,7 +19,16 @@ NAMED = set(re.findall(r"\w+", CODE))
 
 
 PARTS = (
-    *(Manifest, Generation, TextGeneration, Chat, manifest.Languages, manifest.Source, manifest.Quantization),
+    *(
+        Manifest,
+        Generation,
+        TextGeneration,
+        Chat,
+        LanguageTokens,
+        manifest.Languages,
+        manifest.Source,
+        manifest.Quantization,
+    ),
     *(manifest.TensorQuantization, manifest.Port, manifest.Graph, manifest.StateTensor, manifest.TokenizerFiles),
     *(manifest.ShortlistFile, manifest.SelfCheck, manifest.FileRecord),
 )
@@ -31,7 +40,8 @@ def test_every_key_of_a_manifest_is_explained(part):
 
 
 @pytest.mark.parametrize(
-    "choices", [manifest.KINDS, manifest.GRANULARITIES, manifest.STATE_KINDS, manifest.INITIAL_VALUES]
+    "choices",
+    [manifest.KINDS, manifest.TOKENIZER_FORMS, manifest.GRANULARITIES, manifest.STATE_KINDS, manifest.INITIAL_VALUES],
 )
 def test_every_choice_is_explained(choices):
     assert all(re.search(rf"`\"?{choice}\"?`", TEXT) for choice in choices)

@@ -68,7 +68,9 @@ def test_an_eos_is_forced_only_where_a_manifest_says_so():
 
 def test_json_keys_are_the_frozen_ones_of_schema_version_1():
     top = "schema_version kind name precision architecture languages task source quantization graphs state generation"
-    assert set(VALUES) == set(f"{top} tokenizer shortlist self_check measured created_by files chat".split())
+    assert set(VALUES) == set(
+        f"{top} tokenizer shortlist self_check measured created_by files chat language_tokens".split()
+    )
     state = "name past present dtype shape kind batch_axis growth_axis capacity initial"
     assert set(VALUES["state"][0]) == set(state.split())
     assert VALUES["files"]["encoder.onnx"] == {"size_bytes": 253, "sha256": "0123456789abcdef" * 4}

@@ -32,6 +32,7 @@ from edgekit.export.sources.marian_binary import VERSION as MARIAN_BINARY_VERSIO
 from edgekit.export.sources.repository_files import (
     DOCUMENTS,
     GGUF_SUFFIX,
+    SEQ2SEQ_TYPES,
     WEIGHT_FILES,
     check_type,
     find_files,
@@ -81,6 +82,7 @@ def read_directory(
         license=license_name,
         source=source_record(source_type, source_id or directory.resolve().name, revision, license_name, files),
         documents=tuple(directory / file for file in DOCUMENTS if (directory / file).is_file()),
+        model_type=str(_model_type(directory)) if kind == "seq2seq" else None,
     )
 
 
@@ -151,7 +153,8 @@ def _find_checkpoint(directory: Path) -> tuple[Kind, dict[str, Path]]:
     if gguf_files:
         return "gguf", {"weights": gguf_files[0]}
     if model_type is not None:
-        return "marian" if model_type == "marian" else "causal-lm", find_files(directory, model_type)
+        files = find_files(directory, model_type)
+        return "marian" if model_type == "marian" else "seq2seq" if model_type in SEQ2SEQ_TYPES else "causal-lm", files
     return "bergamot", _bergamot_files(directory, binaries)
 
 
@@ -227,10 +230,10 @@ def _unpacked(directory: Path, files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _tokenizer_languages(directory: Path) -> dict[str, str | None]:
-    """``source_lang`` and ``target_lang`` of tokenizer_config.json, which translation models state."""
+    """The languages of tokenizer_config.json: MarianMT's own, or those that a many-language model has unless asked."""
     path = directory / "tokenizer_config.json"
     config = read_json(path, "the tokenizer's configuration") if path.is_file() else {}
-    codes = (config.get("source_lang"), config.get("target_lang"))
+    codes = (config.get("source_lang", config.get("src_lang")), config.get("target_lang", config.get("tgt_lang")))
     source, target = (code if isinstance(code, str) and re.fullmatch(r"[\w-]{2,40}", code) else None for code in codes)
     return {"source": source, "target": target}
 

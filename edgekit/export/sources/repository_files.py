@@ -14,10 +14,21 @@ from pathlib import Path
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.sources.safetensors_file import read_weight_map
 
-__all__ = ["CAUSAL_LM_TYPES", "DOCUMENTS", "GGUF_SUFFIX", "WEIGHT_FILES", "check_type", "find_files", "select_files"]
+__all__ = [
+    "CAUSAL_LM_TYPES",
+    "DOCUMENTS",
+    "GGUF_SUFFIX",
+    "SEQ2SEQ_TYPES",
+    "WEIGHT_FILES",
+    "check_type",
+    "find_files",
+    "select_files",
+]
 
 # Decoder-only architectures; `edgekit.export.read_causal_lm` has a reader for each.
 CAUSAL_LM_TYPES = ("llama", "qwen2", "qwen3", "gpt2", "gemma3_text")
+# Encoder-decoders but for MarianMT; `edgekit.export.read_seq2seq` has a reader for each.
+SEQ2SEQ_TYPES = ("t5", "mt5", "bart", "mbart", "pegasus", "m2m_100")
 
 # Role in the checkpoint -> file in a repository, without the weights.
 MARIAN_FILES = {
@@ -38,6 +49,16 @@ CAUSAL_LM_FILES = {
     "special_tokens_map": "special_tokens_map.json",
     "chat_template": "chat_template.jinja",
 }
+SEQ2SEQ_FILES = {
+    "config": "config.json",
+    "tokenizer": "tokenizer.json",
+    "vocab": "vocab.json",
+    "merges": "merges.txt",
+    "generation_config": "generation_config.json",
+    "tokenizer_config": "tokenizer_config.json",
+    "special_tokens_map": "special_tokens_map.json",
+}
+SPM_FILES = ("spiece.model", "sentencepiece.bpe.model")
 MARIAN_REQUIRED = ("config", "source_spm", "target_spm", "vocab")
 CAUSAL_LM_REQUIRED = ("config", "tokenizer")
 # safetensors first: they can hold nothing but tensors.
@@ -59,10 +80,17 @@ def find_files(directory: Path, model_type: object) -> dict[str, Path]:
         SourceError: Files are missing; all are named.
     """
     check_type(model_type, str(directory))
-    is_marian = model_type == "marian"
-    names = MARIAN_FILES if is_marian else CAUSAL_LM_FILES
+    is_marian, is_seq2seq = model_type == "marian", model_type in SEQ2SEQ_TYPES
+    names = MARIAN_FILES if is_marian else SEQ2SEQ_FILES if is_seq2seq else CAUSAL_LM_FILES
     files = {role: directory / file for role, file in names.items() if (directory / file).is_file()}
-    missing = [names[role] for role in (MARIAN_REQUIRED if is_marian else CAUSAL_LM_REQUIRED) if role not in files]
+    if is_seq2seq:
+        spms = [directory / file for file in SPM_FILES if (directory / file).is_file()]
+        files |= {"spm": spms[0]} if spms else {}
+        missing = (
+            [] if files.keys() & {"spm", "tokenizer"} or {"vocab", "merges"} <= files.keys() else ["tokenizer.json"]
+        )
+    else:
+        missing = [names[role] for role in (MARIAN_REQUIRED if is_marian else CAUSAL_LM_REQUIRED) if role not in files]
     weights = _find_weights(directory)
     if not weights:
         missing.append(f"{', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}")
@@ -83,7 +111,8 @@ def select_files(names: Iterable[str], where: str) -> tuple[list[str], list[str]
         SourceError: Its weights are several GGUF files, of which one has to be chosen.
     """
     present = set(names)
-    wanted = dict.fromkeys([*MARIAN_FILES.values(), *CAUSAL_LM_FILES.values(), *DOCUMENTS])
+    files = (MARIAN_FILES, CAUSAL_LM_FILES, SEQ2SEQ_FILES)
+    wanted = dict.fromkeys([*(name for group in files for name in group.values()), *SPM_FILES, *DOCUMENTS])
     weights = [file for file in WEIGHT_FILES if file in present][:1]
     if weights == [INDEX_FILE]:
         weights += sorted(filter(_SHARD.fullmatch, present))
@@ -97,8 +126,9 @@ def select_files(names: Iterable[str], where: str) -> tuple[list[str], list[str]
 
 def check_type(model_type: object, where: str) -> None:
     """Raises `UnsupportedError` for a ``model_type`` that edgekit does not export."""
-    if model_type != "marian" and model_type not in CAUSAL_LM_TYPES:
-        known = ", ".join(repr(name) for name in ("marian", *CAUSAL_LM_TYPES))
+    types = ("marian", *SEQ2SEQ_TYPES, *CAUSAL_LM_TYPES)
+    if model_type not in types:
+        known = ", ".join(map(repr, types))
         raise UnsupportedError(
             f"{where}: config.json has model_type {model_type!r:.120}; edgekit exports {known}, "
             "GGUF files and Bergamot binaries"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from edgekit.errors import SourceError
@@ -81,19 +81,36 @@ def _remap(model: SentencePieceModel, vocab: Mapping[str, int], name: str) -> st
     MarianTokenizer segments with the SentencePiece model and looks the pieces up. So those that vocab.json lacks still
     take part in segmentation; and what only vocab.json has is never a piece, but decodes.
     """
-    _check_vocab(vocab, name)
-    by_text = {piece.text: piece for piece in model.pieces}
-    pieces = [_as_entry(text, by_text.get(text)) for text in sorted(vocab, key=vocab.__getitem__)]
-    lacking = [piece for piece in model.pieces if piece.text not in vocab]
-    pieces += [piece for piece in lacking if piece.is_reachable or piece.kind == BYTE]
+    pieces = remapped_pieces(model, vocab, name, MARIAN_CONTROL)
     codes = {text: index for text, index in vocab.items() if _LANGUAGE_CODE.fullmatch(text)}
     return write_tokenizer_json(model, pieces, len(vocab), codes)
 
 
-def _as_entry(text: str, piece: Piece | None) -> Piece:
+def remapped_pieces(
+    model: SentencePieceModel, vocab: Mapping[str, int], name: str, control: Collection[str]
+) -> list[Piece]:
+    """The entries of a vocab.json in the order of their ids, then pieces of the model that it lacks.
+
+    Args:
+        model: Segments text.
+        vocab: Piece to id.
+        name: What errors call the vocabulary.
+        control: Entries that no text becomes.
+
+    Raises:
+        SourceError: The vocabulary is none.
+    """
+    _check_vocab(vocab, name)
+    by_text = {piece.text: piece for piece in model.pieces}
+    pieces = [_as_entry(text, by_text.get(text), control) for text in sorted(vocab, key=vocab.__getitem__)]
+    lacking = [piece for piece in model.pieces if piece.text not in vocab]
+    return pieces + [piece for piece in lacking if piece.is_reachable or piece.kind == BYTE]
+
+
+def _as_entry(text: str, piece: Piece | None, control: Collection[str]) -> Piece:
     if text == UNKNOWN_PIECE:
         return Piece(text, 0.0, UNKNOWN)
-    if text in MARIAN_CONTROL or (piece is None and _LANGUAGE_CODE.fullmatch(text)):
+    if text in control or (piece is None and _LANGUAGE_CODE.fullmatch(text)):
         return Piece(text, 0.0, CONTROL)
     if piece is None:
         return Piece(text, 0.0, UNUSED)

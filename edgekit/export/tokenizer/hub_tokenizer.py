@@ -50,13 +50,15 @@ class HubTokenizerFiles:
     chat_template: str | None
 
 
-def read_hub_tokenizer(files: Mapping[str, Path], vocab_size: int) -> HubTokenizerFiles:
+def read_hub_tokenizer(files: Mapping[str, Path], vocab_size: int, *, whole: bool = False) -> HubTokenizerFiles:
     """Reads a checkpoint's tokenizer.
 
     Args:
         files: Paths by role: ``tokenizer``, and perhaps ``tokenizer_config``, ``special_tokens_map`` and
             ``chat_template``.
         vocab_size: Rows of the model's embedding.
+        whole: Whether a text ends with it, as an encoder's does: then the tokenizer may add what it likes, since the
+            bundle's manifest says what stands around a text.
 
     Raises:
         SourceError: A file is damaged, or the tokenizer has tokens that the model lacks.
@@ -75,7 +77,7 @@ def read_hub_tokenizer(files: Mapping[str, Path], vocab_size: int) -> HubTokeniz
     special_ids = {role: index for role, index in ids.items() if index is not None and index < vocab_size}
     return HubTokenizerFiles(
         text=text,
-        bos_token_id=_read_bos(path, config, added, special_ids),
+        bos_token_id=None if whole else _read_bos(path, config, added, special_ids),
         special_tokens=special,
         special_ids=special_ids,
         chat_template=_read_template(files, config),

@@ -30,7 +30,11 @@ _SPACE = "▁"
 
 
 def write_tokenizer_json(
-    model: SentencePieceModel, pieces: Sequence[Piece], size: int, language_codes: Mapping[str, int] | None
+    model: SentencePieceModel,
+    pieces: Sequence[Piece],
+    size: int,
+    language_codes: Mapping[str, int] | None,
+    added: Mapping[str, int] | None = None,
 ) -> str:
     """Returns the text of a tokenizer.json.
 
@@ -38,7 +42,8 @@ def write_tokenizer_json(
         model: The settings.
         pieces: What has the ids 0, 1, 2 and so on; exactly one is unknown.
         size: Pieces from here on take part in segmentation, but the model does not know their ids.
-        language_codes: Ids of ``>>de<<`` and the like if this is a Marian vocabulary, else None.
+        language_codes: Ids of ``>>de<<`` and the like if the tokenizer looks pieces up as transformers does, else None.
+        added: Ids of tokens that count wherever a text spells them.
     """
     document: dict[str, Any] = {
         "version": "1.0",
@@ -61,6 +66,7 @@ def write_tokenizer_json(
         "control": [index for index, piece in enumerate(pieces) if piece.kind == CONTROL],
         "unk_surface": model.unk_surface,
         "language_codes": language_codes,
+        **({"added": dict(added)} if added else {}),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
 

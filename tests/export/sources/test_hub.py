@@ -255,9 +255,9 @@ def test_a_repository_without_marian_files_is_an_error_that_names_them(publish, 
 
 
 def test_a_repository_of_another_type_is_unsupported_before_its_weights_are_fetched(publish, fetch, server):
-    publish({**FILES, "config.json": b'{"model_type": "t5"}'})
+    publish({**FILES, "config.json": b'{"model_type": "bert"}'})
     found = fetch()
-    assert (found["error"], "config.json has model_type 't5'; edgekit exports" in found["message"]) == (
+    assert (found["error"], "config.json has model_type 'bert'; edgekit exports" in found["message"]) == (
         "UnsupportedError",
         True,
     )
