@@ -55,7 +55,7 @@ def read_causal_lm(checkpoint: Checkpoint) -> CausalLMModel:
     return CausalLMModel(
         config=config,
         weights=weights,
-        generation=_read_generation(config, {**options, **stored}, tokenizer),
+        generation=read_text_generation(config.vocab_size, config.context_length, {**options, **stored}, tokenizer),
         tokenizer_json=tokenizer.text,
         vocab_size=config.vocab_size,
         chat_template=tokenizer.chat_template,
@@ -63,31 +63,41 @@ def read_causal_lm(checkpoint: Checkpoint) -> CausalLMModel:
     )
 
 
-def _read_generation(config: CausalLMConfig, options: Options, tokenizer: HubTokenizerFiles) -> TextGeneration:
-    """Token ids, from generation_config.json, else config.json, else the tokenizer's own special tokens."""
+def read_text_generation(
+    vocab_size: int, context_length: int, options: Options, tokenizer: HubTokenizerFiles
+) -> TextGeneration:
+    """Token ids, from generation_config.json, else config.json, else the tokenizer's own special tokens.
+
+    Args:
+        vocab_size: ids are below it.
+        context_length: most tokens of prompt and text.
+        options: both files', the former's before the latter's.
+        tokenizer: the model's.
+
+    Raises:
+        SourceError: ids outside the vocabulary.
+    """
     ids: dict[str, Any] = {}
     for name in ("bos", "eos", "pad"):
         stated = options.get(f"{name}_token_id")
         ids[name] = tokenizer.special_ids.get(f"{name}_token") if stated is None else stated
     ends = ids["eos"] if isinstance(ids["eos"], list) else [ids["eos"]] * (ids["eos"] is not None)
-    wrong = [f"eos_token_id={index!r:.60}" for index in ends if not _is_id(index, config)]
+    wrong = [f"eos_token_id={index!r:.60}" for index in ends if not _is_id(index, vocab_size)]
     # Of padding and an unused BOS, some checkpoints name ids that they lack (-1, or one past the end).
     wrong += [
         f"{name}_token_id={ids[name]!r:.60}" for name in ("bos", "pad") if type(ids[name]) not in (int, type(None))
     ]
     if wrong:
-        raise SourceError(
-            f"config.json: expected ids below the vocabulary's {config.vocab_size}, found {', '.join(wrong)}"
-        )
+        raise SourceError(f"config.json: expected ids below the vocabulary's {vocab_size}, found {', '.join(wrong)}")
     bos = tokenizer.bos_token_id
     return TextGeneration(
-        bos_token_id=ids["bos"] if bos is None and _is_id(ids["bos"], config) else bos,
+        bos_token_id=ids["bos"] if bos is None and _is_id(ids["bos"], vocab_size) else bos,
         eos_token_ids=tuple(dict.fromkeys(ends)),
-        pad_token_id=ids["pad"] if _is_id(ids["pad"], config) else None,
-        context_length=config.context_length,
+        pad_token_id=ids["pad"] if _is_id(ids["pad"], vocab_size) else None,
+        context_length=context_length,
         adds_bos=bos is not None,
     )
 
 
-def _is_id(index: object, config: CausalLMConfig) -> bool:
-    return type(index) is int and 0 <= index < config.vocab_size
+def _is_id(index: object, vocab_size: int) -> bool:
+    return type(index) is int and 0 <= index < vocab_size

@@ -30,7 +30,7 @@ ACTIVATION_STEPS = 127
 BLOCK_ACCURACY_LEVEL = 4
 
 Shape = Sequence[int | str]
-Attribute = int | float | str | Sequence[int] | ir.Attr
+Attribute = int | float | str | Sequence[int] | ir.TensorProtocol | ir.Attr
 
 
 class Emitter:

@@ -18,12 +18,14 @@ from edgekit.graph.causal_lm_weights import check_weights
 from edgekit.graph.check import check_graphs, record_self_check
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.describe import GraphFiles
+from edgekit.graph.foreign import IMPORTED
 from edgekit.graph.rotary import rotary_tables
 from edgekit.graph.seq2seq import BEAM_DECODER_FILE, DECODER_FILE, ENCODER_FILE, write_graphs
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weight_shapes import check_shapes
 from edgekit.graph.weights_file import WEIGHTS_FILE, Weights, load_weights
 from edgekit.quantize.calibration import Calibration
+from edgekit.quantize.imported import write_imported
 from edgekit.quantize.migration import Config, migrate
 from edgekit.quantize.scheme import SCHEMES, Scheme, named_scheme
 from edgekit.quantize.weights import quantize_weights
@@ -100,7 +102,10 @@ def _write(directory: Path, bundle: Bundle, wanted: _Wanted) -> Manifest:
     manifest = bundle.manifest
     is_seq2seq = manifest.kind == "seq2seq"
     write, record = (_write_seq2seq, record_self_check) if is_seq2seq else (_write_causal_lm, record_continuation)
-    files = write(directory, bundle, wanted)
+    if manifest.architecture.get(IMPORTED) is True:
+        files = write_imported(directory, bundle, wanted.precision, wanted.scheme, wanted.calibration)
+    else:
+        files = write(directory, bundle, wanted)
     for name in manifest.files:
         if name not in REBUILT:
             shutil.copyfile(bundle.path_of(name), directory / name)

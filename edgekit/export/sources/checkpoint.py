@@ -17,9 +17,7 @@ from edgekit.errors import SourceError
 
 __all__ = ["Checkpoint", "Progress", "ProgressBar", "UnavailableSourceError", "no_progress", "source_record"]
 
-Kind = Literal["marian", "seq2seq", "bergamot", "causal-lm", "gguf"]
-# Encoder-decoders whose texts are not translations: summaries, answers, whatever they were trained for.
-TEXT_TO_TEXT_TYPES = ("t5", "mt5", "bart", "pegasus")
+Kind = Literal["marian", "bergamot", "causal-lm", "gguf", "onnx"]
 
 
 class UnavailableSourceError(SourceError):

@@ -71,9 +71,9 @@ def read_directory(
         raise SourceError(f"{directory} is an edgekit bundle already; `edgekit quantize {directory}` makes it int8")
     kind, files = _find_checkpoint(directory)
     languages = _bergamot_languages(files["weights"]) if kind == "bergamot" else _tokenizer_languages(directory)
-    card_license = _card_license(directory)
-    if card_license is not None and card_license.lower() != (license_name or "").lower():
-        license_name = card_license  # hub cards write identifiers in lower case; the caller's spelling is SPDX's
+    stated = card_license(directory)
+    if stated is not None and stated.lower() != (license_name or "").lower():
+        license_name = stated  # hub cards write identifiers in lower case; the caller's spelling is SPDX's
     return Checkpoint(
         name=name,
         kind=kind,
@@ -244,7 +244,7 @@ def _bergamot_languages(weights: Path) -> dict[str, str | None]:
     return {"source": found[1], "target": found[2]} if found else {"source": None, "target": None}
 
 
-def _card_license(directory: Path) -> str | None:
+def card_license(directory: Path) -> str | None:
     """The ``license`` of a model card's front matter, https://huggingface.co/docs/hub/model-cards."""
     try:
         with open(directory / "README.md", encoding="utf-8", errors="replace") as file:

@@ -60,11 +60,11 @@ def resolve_checkpoint(
         if source is not None:
             what = "directory" if path.is_dir() else "file"
             raise SourceError(f"{model} is a local {what}, to which --source {source} does not apply; leave it out")
-        return _read_path(path, _plain_name(path))
+        return _read_path(path, plain_name(path))
     repository = _REPOSITORY.fullmatch(model)
     if repository is None:
         return _resolve_recipe(find_recipe(model), source, notify, progress)
-    name = _plain_name(Path(repository["name"]))
+    name = plain_name(Path(repository["name"]))
     if source in (None, "hub"):
         try:
             return hub.fetch_repository(repository["id"], repository["revision"], name, None, notify)
@@ -200,7 +200,7 @@ def _source_path(source: str | None) -> Path:
     )
 
 
-def _plain_name(path: Path) -> str:
+def plain_name(path: Path) -> str:
     """A name for a bundle from a path's last component: other characters than letters, digits and ._+- become ``-``."""
     name = path.resolve().name
     if path.is_file():
