@@ -187,10 +187,11 @@ class Memory:
         peak_mb: Largest resident memory, bulk included; None where the system does not say.
         peak_single_mb: The same of a process that works on one item at a time only.
         smallest_limit_mb: The smallest memory limit under which it still loads the model and works on items one at a
-            time; None where no limit can be set, or none was searched for.
-        limit_kind: What the limit was, as text: ``cgroup MemoryMax`` or ``RLIMIT_DATA``.
-        mapped_mb: Under ``RLIMIT_DATA``: resident pages of files (libraries, weights), which it does not count
-            and which are part of ``smallest_limit_mb``.
+            time; None where no limit can be set.
+        limit_kind: What the limit was: ``cgroup MemoryMax``, which counts resident memory as a container's does, or
+            ``RLIMIT_DATA``, which counts private memory whether it is resident or not (`edgekit.bench.memory_limit`).
+        mapped_mb: Resident pages of files (libraries, weights that are read in place), part of ``peak_single_mb``; the
+            system may drop them.
     """
 
     peak_mb: float | None
@@ -207,7 +208,7 @@ class Fit:
     Attributes:
         memory_mb: The limit; None for none.
         cores: Logical cores that the process could use; None for all.
-        fits: Whether it did all of the items it was given.
+        fits: Whether it did all of the items it was given, within the memory.
         reason: Why not; None where it fits.
         latency_ms_p50: Under these limits; None where it does not fit.
     """

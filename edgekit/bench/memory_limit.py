@@ -4,9 +4,9 @@ Two kinds of limit, the first that this machine allows:
 
 - ``cgroup MemoryMax``: systemd starts the process in a group of its own with that much memory and no swap. All of its
   resident memory counts, as in a container.
-- ``RLIMIT_DATA``: the kernel refuses private writable memory beyond the limit (not ``RLIMIT_AS``, which counts
-  addresses that nobody uses). Mapped files (libraries, weights that are read in place) are not counted; their
-  resident pages, as measured without a limit, are added: what is needed if none of them can be dropped.
+- ``RLIMIT_DATA``: the kernel refuses private writable memory beyond the limit (not ``RLIMIT_AS``, which counts all
+  addresses). It counts what is reserved and never touched, so that it is larger than what is ever resident, and it
+  does not count libraries and other mapped files: a limit for `ulimit -d`, not a size of memory to buy.
 
 In: a way to start the worker and let it work. Out: megabytes. Where neither works (macOS, Windows) there is no figure.
 """

@@ -7,6 +7,7 @@ refused (a bundle, a task, a setting) is refused by `plan_comparison`, before mi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +61,15 @@ def plan_comparison(bundles: Sequence[Path], task: Task, settings: TaskSettings)
     Raises:
         ModelNotFoundError: A bundle is missing.
         BundleError: A bundle is damaged, hostile or of an unknown version.
-        UnsupportedError: A bundle cannot do the task, or this system cannot limit memory or cores and is asked to.
+        UnsupportedError: A bundle cannot do the task, or this system cannot keep a process on some cores and is asked to.
         InputError: There is no bundle, no development text for a prompt, or fewer cores than asked for.
     """
     entrants = read_entrants(bundles, task)
     usable = usable_cores()
     if settings.cores is not None and settings.cores > usable:
         raise InputError(f"this machine has {usable} usable cores; a fit onto {settings.cores} cannot be tried")
-    if (settings.memory_bytes is not None or settings.cores is not None) and limit_kind() is None:
-        raise UnsupportedError(
-            "whether a model fits is tried under limits that only Linux sets; leave out --memory and --cores"
-        )
+    if settings.cores is not None and not sys.platform.startswith("linux"):
+        raise UnsupportedError("only Linux keeps a process on some cores; leave out --cores")
     prompted = any(entrant.is_prompted for entrant in entrants)
     needs = prompted and task.needs_development
     development = task.development(min(settings.dev_items, len(task.test))) if needs else None
@@ -160,7 +159,7 @@ def _model(
         prompt=asked.choice,
         costs=model_costs(measurement, sample, settings),
         memory=memory,
-        fit=measure_fit(asked.asking, asked.command, sample.single, settings, memory, kind),
+        fit=measure_fit(asked.asking, asked.command, sample.single, settings, kind),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.bench.asking import Asking
 from edgekit.bench.comparison import Fit, Memory
-from edgekit.bench.memory_limit import RLIMIT, limited_command, smallest_limit
+from edgekit.bench.memory_limit import CGROUP, limited_command, smallest_limit
 from edgekit.bench.rounds import BYTES_PER_MB
 from edgekit.bench.task_rounds import TaskSettings
 from edgekit.bench.worker_process import WorkerError, WorkerProcess
@@ -60,49 +60,46 @@ def measure_memory(
             return True
 
         least = smallest_limit(works, round(GUESS * peak))
-    counted = mapped or 0 if kind == RLIMIT else 0
     return Memory(
         peak_mb=_megabytes(peak_rss_bytes),
         peak_single_mb=_megabytes(peak),
-        smallest_limit_mb=None if least is None else _megabytes(least + counted),
+        smallest_limit_mb=_megabytes(least),
         limit_kind=None if least is None else kind,
-        mapped_mb=_megabytes(mapped) if least is not None and kind == RLIMIT else None,
+        mapped_mb=_megabytes(mapped),
     )
 
 
 def measure_fit(
-    asking: Asking,
-    command: Sequence[str],
-    indices: Sequence[int],
-    settings: TaskSettings,
-    memory: Memory,
-    kind: str | None,
+    asking: Asking, command: Sequence[str], indices: Sequence[int], settings: TaskSettings, kind: str | None
 ) -> Fit | None:
     """Whether an entrant runs within ``settings.memory_bytes`` and ``settings.cores``; None where neither is given.
+
+    Under a cgroup's limit it runs or is ended. Other limits refuse what would never be resident, so without a cgroup
+    the question is whether its largest resident memory, mapped files included, stays within.
 
     Args:
         asking: Who, and how it is asked.
         command: Command line of its worker.
         indices: The timed items.
         settings: The limits.
-        memory: From `measure_memory`.
-        kind: Of the limit; not None where there is one on memory.
+        kind: Of the limit, from `edgekit.bench.memory_limit.limit_kind`.
     """
-    if settings.memory_bytes is None and settings.cores is None:
+    memory, cores = settings.memory_bytes, settings.cores
+    if memory is None and cores is None:
         return None
-    limit = settings.memory_bytes
-    asked = None if limit is None else limit / BYTES_PER_MB
-    if limit is not None and kind == RLIMIT:
-        limit -= round(BYTES_PER_MB * (memory.mapped_mb or 0))
-        if limit <= 0:
-            return Fit(asked, settings.cores, False, "its libraries and mapped weights alone take more memory", None)
+    asked = _megabytes(memory)
+    limit = memory if kind == CGROUP else None
+    if limit is not None or cores is not None:
+        command = limited_command(command, limit, cores, kind)
     try:
-        limited = limited_command(command, limit, settings.cores, kind)
-        answers = _run(asking, limited, _texts(asking, indices), settings)["answers"]
+        found = _run(asking, command, _texts(asking, indices), settings)
     except WorkerError as error:
         reason = str(error).removeprefix(f"measuring {asking.entrant.variant.bundle}: ")
-        return Fit(asked, settings.cores, False, reason, None)
-    return Fit(asked, settings.cores, True, None, statistics.median(answer["ms"] for answer in answers))
+        return Fit(asked, cores, False, reason, None)
+    peak = found["memory"]["peak_rss_bytes"]
+    if memory is not None and peak is not None and peak > memory:
+        return Fit(asked, cores, False, f"its resident memory reaches {peak / BYTES_PER_MB:.0f} MB", None)
+    return Fit(asked, cores, True, None, statistics.median(answer["ms"] for answer in found["answers"]))
 
 
 def _texts(asking: Asking, indices: Sequence[int]) -> list[str]:
