@@ -17,7 +17,9 @@ from edgekit.errors import SourceError
 
 __all__ = ["Checkpoint", "Progress", "ProgressBar", "UnavailableSourceError", "no_progress", "source_record"]
 
-Kind = Literal["marian", "bergamot", "causal-lm", "gguf", "onnx"]
+Kind = Literal["marian", "seq2seq", "bergamot", "causal-lm", "gguf", "onnx"]
+# Encoder-decoders whose texts are not translations: summaries, answers, whatever they were trained for.
+TEXT_TO_TEXT_TYPES = ("t5", "mt5", "bart", "pegasus")
 
 
 class UnavailableSourceError(SourceError):
