@@ -46,6 +46,8 @@ MOST_LINES = 256
 )
 @click.option("--from", "source_language", metavar="CODE", help="Language of the texts, of a model that has many.")
 @click.option("--to", "target_language", metavar="CODE", help="Language to translate into, of a model that has many.")
+@click.option("--then", "second", metavar="MODEL", help="Translate the result again: Portuguese, English, German.")
+@click.option("--timeout", type=float, help="Most seconds for all texts, or for lines that are translated together.")
 def command(
     model: str,
     texts: tuple[str, ...],
@@ -57,6 +59,8 @@ def command(
     length_penalty: float,
     source_language: str | None,
     target_language: str | None,
+    second: str | None,
+    timeout: float | None,
 ) -> None:
     """Translate each TEXT with MODEL: a bundle, or what `edgekit export` takes (exported into the cache when needed).
 
@@ -66,15 +70,20 @@ def command(
     Examples:
       edgekit translate marian-en-de "Good morning!"
       edgekit translate marian-en-de --beams 4 "Good morning!"
+      edgekit translate firefox-pt-en --then marian-en-de "Bom dia!"
       edgekit translate nllb-200-600m --from eng_Latn --to deu_Latn "Good morning!"
       edgekit translate ./firefox-en-pt-int8 < english.txt > portuguese.txt
     """
-    from edgekit.runtime import Translator
+    from edgekit.runtime import PivotTranslator, Translator, pivot
 
     # Before minutes of exporting.
     stdin = None if texts else open_stdin("texts as arguments")
     accept_every_text(sys.stdout)
+    translator: Translator | PivotTranslator
     translator = Translator.load(bundle_for(model, precision, source, task="translation"), threads)
+    if second is not None:
+        path = bundle_for(second, precision, task="translation")
+        translator = pivot(translator, Translator.load(path, threads))
 
     def translate(lines: list[str]) -> list[str]:
         return translator.translate(
@@ -82,6 +91,7 @@ def command(
             beams=beams,
             length_penalty=length_penalty,
             max_length=max_length,
+            timeout=timeout,
             source_language=source_language,
             target_language=target_language,
         )

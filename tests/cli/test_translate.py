@@ -177,3 +177,10 @@ def test_the_length_penalty_is_passed_on(embedded_int8):
 def test_beam_options_are_refused_in_one_line_before_any_text(embedded_int8, options, message):
     assert_fails(edgekit("translate", embedded_int8, *options, "Yes."), 1, message)
     assert_fails(edgekit("translate", embedded_int8, *options, stdin="Yes.\nNo.\n"), 1, message)
+
+
+def test_a_second_model_that_does_not_fit_and_a_timeout_are_said_in_one_line(embedded_int8):
+    done = edgekit("translate", embedded_int8, "--then", embedded_int8, "Yes.")
+    assert_fails(done, 1, "pivot's second model must translate from de, which marian-en-de translates into")
+    done = edgekit("translate", embedded_int8, "--timeout", "0.000001", "Yes.")
+    assert_fails(done, 1, "the work took longer than its timeout of 1e-06 s")
