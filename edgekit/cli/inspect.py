@@ -100,7 +100,9 @@ def _stored_shapes(file: Path | PackedFile) -> dict[str, list[int]]:
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, MAX_HEADER_BYTES)))
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
         shapes = {key: entry["shape"] for key, entry in header.items() if key != "__metadata__"}
         if all(isinstance(size, int) and size >= 0 for shape in shapes.values() for size in shape):
             return shapes
