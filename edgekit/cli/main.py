@@ -21,6 +21,7 @@ from edgekit.errors import EdgekitError
 # In the order of `edgekit --help`. Each name is a module of edgekit.cli that holds a click command called `command`.
 COMMANDS = {
     "export": "Build a bundle from a checkpoint, int8 by default.",
+    "import": "Build a bundle from ONNX graphs that optimum exported.",
     "quantize": "Turn an fp32 bundle into an int8 or int4 one.",
     "translate": "Translate arguments, or lines from stdin.",
     "generate": "Continue a text, or hold a conversation.",

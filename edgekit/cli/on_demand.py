@@ -29,7 +29,11 @@ __all__ = ["bundle_for", "bundles_for"]
 # A bundle made from one of these is taken for its recipe's without asking them again: that would need a network.
 REMOTE_SOURCES = ("hub", "pypi", "registry")
 # What is exported where no precision is asked for: the one compared with first.
-PRECISIONS_OF_TASK = {"translation": ("fp32", "int8"), "text-generation": ("fp32", "int8", "int4")}
+PRECISIONS_OF_TASK = {
+    "translation": ("fp32", "int8"),
+    "text2text": ("fp32", "int8"),
+    "text-generation": ("fp32", "int8", "int4"),
+}
 
 Notify = Callable[[str], None]
 
@@ -92,7 +96,8 @@ def bundles_for(
 
 
 def _check_task(model: str, found: str, wanted: str | None) -> None:
-    if wanted is None or found == wanted:
+    # What makes another text of a text runs as a translator does.
+    if wanted in (None, found) or (wanted, found) == ("translation", "text2text"):
         return
     does, does_not, command = (
         ("generates text", "translate", "generate")

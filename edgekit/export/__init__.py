@@ -12,20 +12,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgekit.export.onnx_import import import_onnx
     from edgekit.export.pipeline import export, export_checkpoint
 
-__all__ = ["export", "export_checkpoint"]
+__all__ = ["export", "export_checkpoint", "import_onnx"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from edgekit.export import pipeline
+        from edgekit.export import onnx_import, pipeline
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("edgekit"):
             raise
         from edgekit.errors import MissingExtraError
 
         raise MissingExtraError(f'exporting needs {error.name}; pip install "edgekit[export]" brings it') from None
-    return getattr(pipeline, name)
+    return getattr(onnx_import if name == "import_onnx" else pipeline, name)

@@ -18,8 +18,8 @@ import tokenizers
 from edgekit.bundle.generation import Generation, TextGeneration
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.architectures.decoder_options import LIMITS, check_search_options
+from edgekit.export.architectures.seq2seq_options import SEARCH_OPTIONS, TRANSLATION_FACTOR
 from edgekit.export.read_causal_lm import read_text_generation
-from edgekit.export.read_marian import MAX_LENGTH_FACTOR
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.tokenizer.hub_tokenizer import read_hub_tokenizer
 from edgekit.runtime.batching import LENGTH_MULTIPLE
@@ -75,12 +75,22 @@ def read_imported_text_model(files: Mapping[str, Path], vocab_size: int) -> Impo
     )
 
 
-def read_imported_seq2seq(files: Mapping[str, Path], vocab_size: int) -> ImportedModel:
-    """Reads an encoder-decoder's files; arguments and errors as `read_imported_text_model`'s."""
+def read_imported_seq2seq(files: Mapping[str, Path], vocab_size: int, *, is_translation: bool) -> ImportedModel:
+    """Reads an encoder-decoder's files.
+
+    Args:
+        files: as `read_imported_text_model`'s.
+        vocab_size: likewise.
+        is_translation: whether targets are about as long as their sources.
+
+    Raises:
+        SourceError: as there.
+        UnsupportedError: as there.
+    """
     config, stored = _read_options(files)
     options = {**config, **stored}
     searched = stored or config
-    check_search_options({k: v for k, v in searched.items() if k not in ("forced_bos_token_id", "forced_eos_token_id")})
+    _check_search(searched)
     ids = _read_ids(options, vocab_size)
     text = files["tokenizer"].read_text(encoding="utf-8-sig")
     before, unk = _read_source_frame(files["tokenizer"], text, ids["eos_token_id"])
@@ -99,7 +109,7 @@ def read_imported_seq2seq(files: Mapping[str, Path], vocab_size: int) -> Importe
         max_source_tokens=max(1, longest_source // LENGTH_MULTIPLE * LENGTH_MULTIPLE),
         # transformers counts the start token and a forced EOS in max_length.
         max_length=max(1, longest - (2 if forces_eos else 1)),
-        max_length_factor=MAX_LENGTH_FACTOR,
+        max_length_factor=TRANSLATION_FACTOR if is_translation else float(longest),
         forces_eos=forces_eos,
         forced_first_token_id=ids["forced_bos_token_id"] if searched.get("forced_bos_token_id") is not None else None,
         source_prefix=before,
@@ -111,6 +121,17 @@ def _read_options(files: Mapping[str, Path]) -> tuple[dict[str, Any], dict[str, 
     """config.json and generation_config.json, the latter empty where there is none."""
     stored = read_json(files["generation_config"], "generation_config.json") if "generation_config" in files else {}
     return read_json(files["config"], "the model's configuration"), stored
+
+
+def _check_search(options: Mapping[str, Any]) -> None:
+    """Refuses what `edgekit.export.architectures.seq2seq_options` does, but for one more recommendation."""
+    wrong = [
+        f"{name}={options[name]!r:.120}"
+        for name, values in SEARCH_OPTIONS.items()
+        if name != "encoder_no_repeat_ngram_size" and name in options and options[name] not in values
+    ]
+    if wrong:
+        raise UnsupportedError(f"unsupported generation options: {'; '.join(wrong)}; remove them to go without")
 
 
 def _read_limit(config: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:

@@ -1,6 +1,6 @@
 """An imported fp32 bundle to a quantised one: its graphs are copied, and their products follow the weights.
 
-In: a bundle whose graphs `edgekit.export.import_onnx` wrote. Out: graphs over quantised weights. Arithmetic and schemes
+In: a bundle whose graphs `edgekit.export.onnx_import` wrote. Out: graphs over quantised weights. Arithmetic and schemes
 are those of edgekit's own models; which matrices there are, the graphs say. Refused: schemes that move outliers between
 layers, for which a graph's architecture would have to be known.
 """

@@ -7,6 +7,7 @@ everything that runs, measures or quantises a bundle does so without knowing whe
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ from edgekit.graph.check import record_self_check
 from edgekit.graph.describe import GraphFiles, describe_graph
 from edgekit.graph.foreign import IMPORTED, ForeignGraph
 from edgekit.graph.seq2seq import BEAM_DECODER_FILE, DECODER_FILE, ENCODER_FILE
-from edgekit.graph.weights_file import WEIGHTS_FILE, save_weights
+from edgekit.graph.weights_file import WEIGHTS_FILE, load_weights, save_weights
 from edgekit.quantize.bundle import quantize_bundle
 from edgekit.runtime.hub_tokenizer import HubTokenizer
 
@@ -85,7 +86,7 @@ def import_checkpoint(
 def _import_fp32(checkpoint: Checkpoint, graphs: OnnxFolder, target: Path, *, force: bool) -> None:
     with stage_bundle(target, force) as directory:
         if graphs.kind == "seq2seq":
-            model, files, vocab_size = _write_seq2seq(directory, graphs, checkpoint.files)
+            model, files, vocab_size = _write_seq2seq(directory, graphs, checkpoint)
         else:
             model, files, vocab_size = _write_text_model(directory, graphs, checkpoint.files)
         (directory / TOKENIZER_FILE).write_bytes(model.tokenizer_json.encode())
@@ -94,11 +95,12 @@ def _import_fp32(checkpoint: Checkpoint, graphs: OnnxFolder, target: Path, *, fo
         for document in checkpoint.documents:
             shutil.copyfile(document, directory / document.name)
         is_text = isinstance(model.generation, TextGeneration)
+        form = "sentencepiece" if is_text else "tokenizers"  # of a decoder-only model it says nothing
         manifest = Manifest(
             kind=graphs.kind,
             name=checkpoint.name,
             precision="fp32",
-            architecture=_describe(model, files, vocab_size),
+            architecture=_describe(directory, model, files, vocab_size),
             languages=Languages(**checkpoint.languages),
             task=_task(model, checkpoint),
             source=Source(**checkpoint.source),
@@ -106,7 +108,7 @@ def _import_fp32(checkpoint: Checkpoint, graphs: OnnxFolder, target: Path, *, fo
             graphs=files.graphs,
             state=files.state,
             generation=model.generation,
-            tokenizer=TokenizerFiles(TOKENIZER_FILE, TOKENIZER_FILE, vocab_size, vocab_size),
+            tokenizer=TokenizerFiles(TOKENIZER_FILE, TOKENIZER_FILE, vocab_size, vocab_size, form),
             shortlist=None,
             self_check=SelfCheck(_self_check_ids(directory, model, vocab_size), ()),
             measured=None,
@@ -139,7 +141,7 @@ def _write_text_model(
 
 
 def _write_seq2seq(
-    directory: Path, graphs: OnnxFolder, files: Mapping[str, Path]
+    directory: Path, graphs: OnnxFolder, checkpoint: Checkpoint
 ) -> tuple[ImportedModel, GraphFiles, int]:
     """Writes and checks the graphs and their weights."""
     weights = ForeignWeights()
@@ -147,7 +149,7 @@ def _write_seq2seq(
     encoder = weights.add(graphs.load("encoder"), "source_embedding.weight")
     caches, crosses = foreign_seq2seq.read_caches(decoder)
     vocab_size = _width(first, "logits")
-    model = read_imported_seq2seq(files, vocab_size)
+    model = read_imported_seq2seq(checkpoint.files, vocab_size, is_translation=_is_translation(checkpoint))
     assert isinstance(model.generation, Generation)
     foreign = foreign_seq2seq.ForeignSeq2Seq(
         encoder=encoder,
@@ -191,16 +193,25 @@ def _width(graph: ForeignGraph, output: str) -> int:
     return size
 
 
-def _describe(model: ImportedModel, files: GraphFiles, vocab_size: int) -> dict[str, Any]:
+def _describe(directory: Path, model: ImportedModel, files: GraphFiles, vocab_size: int) -> dict[str, Any]:
     """The manifest's ``architecture``."""
-    layers = sum(state.name.startswith("key_") for state in files.state)
-    return {IMPORTED: True, "model_type": model.model_type, "decoder_layers": layers, "vocab_size": vocab_size}
+    return {
+        IMPORTED: True,
+        "model_type": model.model_type,
+        "decoder_layers": sum(state.name.startswith("key_") for state in files.state),
+        "vocab_size": vocab_size,
+        "parameters": sum(math.prod(array.shape) for array in load_weights(directory / WEIGHTS_FILE, {}).values()),
+    }
 
 
 def _task(model: ImportedModel, checkpoint: Checkpoint) -> str:
     if isinstance(model.generation, TextGeneration):
         return "text-generation"
-    return "translation" if all(checkpoint.languages.values()) else "text2text-generation"
+    return "translation" if _is_translation(checkpoint) else "text2text"
+
+
+def _is_translation(checkpoint: Checkpoint) -> bool:
+    return all(checkpoint.languages.values())
 
 
 def _self_check_ids(directory: Path, model: ImportedModel, vocab_size: int) -> tuple[int, ...]:
