@@ -47,6 +47,7 @@ CONFIGURATIONS = {
     if model_type != "mt5" or name == "gated-gelu-untied"  # mT5 is T5 1.1 under another name
 }
 LENGTHS = (1, 3, 8, 21)
+LANGUAGE = {"mbart": "de_DE", "m2m_100": "deu_Latn"}
 FORCED, LONGEST = 9, 18
 # int8: root mean square difference of the logits as a share of their spread; 0.01 to 0.06 are seen.
 CLOSE = 0.1
@@ -67,7 +68,9 @@ class Case:
         config = self.model.config
         self.pad, self.eos = config.pad_token_id, config.eos_token_id
         self.forbidden = [word[0] for word in search.get("bad_words_ids", [])]
-        self.forced = search.get("forced_bos_token_id")
+        languages = self.read.language_tokens
+        # Many-language models begin with the target language's token, whatever the checkpoint says.
+        self.forced = languages.ids[LANGUAGE[model_type]] if languages else search.get("forced_bos_token_id")
         random = np.random.default_rng(7)
         self.sources = [[*random.integers(3, 300, length - 1).tolist(), self.eos] for length in LENGTHS]
         self.targets = random.integers(3, 300, (len(LENGTHS), FORCED))
@@ -82,7 +85,9 @@ class Case:
     def generated(self, beams):
         """What transformers generates, from behind the start token and a forced first one up to EOS."""
         with torch.no_grad():
-            rows = self.model.generate(**self.batch(), num_beams=beams, do_sample=False)
+            rows = self.model.generate(
+                **self.batch(), num_beams=beams, do_sample=False, forced_bos_token_id=self.forced
+            )
         rows = [row[1 + (self.forced is not None) :] for row in rows.tolist()]
         return [row[: row.index(self.eos)] if self.eos in row else row for row in rows]
 

@@ -90,7 +90,7 @@ def read_seq2seq_tokenizer(files: Mapping[str, Path], model_type: str, vocab_siz
         return _remapped(model, vocab, files["vocab"].name, dict(zip(codes, tokens, strict=True)), vocab_size)
     else:
         codes = _fairseq_codes(model_type, config)
-        pieces = _fairseq_pieces(model, codes)
+        pieces = _fairseq_pieces(model, codes, config)
     _check_size(files["spm"], len(pieces), vocab_size)
     ids = {piece.text: index for index, piece in enumerate(pieces)}
     written = {text: index for text, index in ids.items() if _WRITTEN.fullmatch(text) and pieces[index].kind == UNUSED}
@@ -129,15 +129,33 @@ def _fairseq_codes(model_type: str, config: Mapping[str, Any]) -> tuple[str, ...
     return language_codes.MBART50 if "50" in str(config.get("tokenizer_class", "")) else language_codes.MBART
 
 
-def _fairseq_pieces(model: SentencePieceModel, codes: tuple[str, ...]) -> list[Piece]:
-    """Dictionary of fairseq: its own four first, then the pieces from the fourth on, languages, mask."""
-    return [
+def _fairseq_pieces(model: SentencePieceModel, codes: tuple[str, ...], config: Mapping[str, Any]) -> list[Piece]:
+    """Dictionary of fairseq: its own four first, then the pieces from the fourth on, then languages and mask."""
+    pieces = [
         *(Piece(text, 0.0, CONTROL) for text in FAIRSEQ_TOKENS),
         Piece("<unk>", 0.0, UNKNOWN),
         *model.pieces[3:],
-        *(Piece(code, 0.0, CONTROL) for code in codes),
-        Piece("<mask>", 0.0, UNUSED),
     ]
+    return pieces + [
+        Piece(text, 0.0, UNUSED if text == "<mask>" else CONTROL)
+        for text in _added_order((*codes, "<mask>"), len(pieces), config)
+    ]
+
+
+def _added_order(tokens: tuple[str, ...], first: int, config: Mapping[str, Any]) -> list[str]:
+    """The tokens in the order of their ids, where tokenizer_config.json states them; else as they are."""
+    stated = config.get("added_tokens_decoder")
+    entries = stated.items() if isinstance(stated, dict) else ()
+    ids = {entry.get("content"): index for index, entry in entries if isinstance(entry, dict)}
+    if any(token not in ids for token in tokens):
+        return list(tokens)
+    ordered = sorted(tokens, key=lambda token: ids[token].zfill(12))
+    if [ids[token] for token in ordered] != [str(first + place) for place in range(len(ordered))]:
+        raise SourceError(
+            f"tokenizer_config.json: expected added_tokens_decoder to have languages and <mask> from {first} on, found "
+            f"{ordered[0]} at {ids[ordered[0]]:.20}; are the files of one model?"
+        )
+    return ordered
 
 
 def _remapped(
