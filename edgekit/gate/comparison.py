@@ -105,6 +105,9 @@ class TranslationBaseline:
             self._forced = ForcedTranslation(FloatModel.read(self.bundle))
         return self._forced
 
+    def close(self) -> None:
+        """Nothing to free: as `TextBaseline` has it."""
+
     def forced_texts(self, first: int, end: int) -> ForcedTexts:
         """What the fp32 bundle makes of these places' texts, as ids; a text is cut to what the model takes."""
         generation = self.bundle.manifest.generation

@@ -100,7 +100,7 @@ def _name_nodes(model: ir.Model, tensors: Mapping[str, str]) -> dict[str, str]:
     for index, node in enumerate(model.graph):
         node.name = f"edgekit_node_{index}"
     for node in model.graph:
-        used = [str(value.name) for value in node.inputs if value is not None]
+        used = [_stored(value) for value in node.inputs]
         names = [tensors[name] for name in used if name in tensors]
         matrices = [name for name in names if name.endswith(".weight") and ".norm." not in name]
         if not matrices or node.op_type in ("LayerNormalization", "SimplifiedLayerNormalization"):
@@ -108,6 +108,15 @@ def _name_nodes(model: ir.Model, tensors: Mapping[str, str]) -> dict[str, str]:
         owners[str(node.name)] = matrices[0]
         _claim_inputs(node, matrices[0], owners)
     return owners
+
+
+def _stored(value: ir.Value | None) -> str:
+    """The name of the array that a value is, or is made of when the graph is loaded; "" where there is none."""
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type not in ("Transpose", "DequantizeLinear"):
+            return ""
+        value = producer.inputs[0]
+    return "" if value is None else str(value.name)
 
 
 def _claim_inputs(node: ir.Node, tensor: str, owners: dict[str, str]) -> None:

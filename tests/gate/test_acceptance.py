@@ -87,10 +87,10 @@ def test_doubled_scales_are_caught_and_the_layer_is_named(embedded_fp32, embedde
     broken = doubled(embedded_int8, tmp_path / "broken", "decoder.layers.1.cross_attention.key_value")
     unit = "nats of KL divergence a token"
     match = (
-        rf"^marian-en-de in int8 loses 0\.\d+ {unit} \[.*\] on mine \(100 sentences\), the budget is kl=0\.02: over it by "
-        rf"at least 0\.\d+ {unit}\. The costliest tensors, in nats of KL divergence alone: "
-        r"decoder\.layers\.1\.cross_attention\.key_value 0\.\d+, .*, .*\. Try --search, which keeps such tensors in more "
-        r"bits, another --scheme, or --max-loss kl=.*; nothing was kept$"
+        rf"^marian-en-de in int8 loses 0\.\d+ {unit} \[.*\] on mine \(100 sentences\), the budget is kl=0\.02: "
+        rf"over it by at least 0\.\d+ {unit}\. The costliest tensors, in nats of KL divergence alone: "
+        r"decoder\.layers\.1\.cross_attention\.key_value 0\.\d+, .*, .*\. Try --search, which keeps such tensors in "
+        r"more bits, another --scheme, or --max-loss kl=.*; nothing was kept$"
     )
     with pytest.raises(QualityError, match=match):
         accept(embedded_fp32, broken, [Budget("kl", 0.02)], str(short_pairs))
