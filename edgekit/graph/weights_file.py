@@ -31,6 +31,10 @@ ACTIVATION_SCALE_SUFFIX = ".activation_scale"
 # Tables are [vocabulary, d_model], one scale a row; all other matrices are [in, out], one scale a column.
 TABLES = ("source_embedding.weight", "target_embedding.weight", "embedding.weight", "output.weight")
 
+# safetensors' names of the types that are stored.
+_DTYPES = {"float32": "F32", "int8": "I8", "uint8": "U8"}
+_NAMES = {name: dtype for dtype, name in _DTYPES.items()}
+
 Weights = Mapping[str, Tensor]
 
 
@@ -57,11 +61,27 @@ class StoredTensor:
 def save_weights(directory: Path, weights: Weights) -> dict[str, StoredTensor]:
     """Writes ``weights.safetensors`` into ``directory``; returns where each array lies, by name.
 
-    The same weights give the same bytes: safetensors orders tensors by element size, then name.
+    Weights that are calculated on access are so twice, once for their shapes and once to be written, one at a time: no
+    more than one is in memory. The same weights give the same bytes, those of safetensors itself: ordered by element
+    size, the largest first, then name.
     """
-    from safetensors.numpy import save_file
-
-    save_file(arrays_of(weights), directory / WEIGHTS_FILE)
+    stored: dict[str, tuple[str, np.dtype, tuple[int, ...]]] = {}
+    for name in weights:
+        arrays = arrays_of({name: weights[name]})
+        stored |= {part: (name, array.dtype, array.shape) for part, array in arrays.items()}
+    order = sorted(stored, key=lambda part: (-stored[part][1].itemsize, part))
+    header, end = {}, 0
+    for part in order:
+        _, dtype, shape = stored[part]
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
+        header[part] = {"dtype": _DTYPES[dtype.name], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with (directory / WEIGHTS_FILE).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for part in order:
+            name = stored[part][0]
+            file.write(arrays_of({name: weights[name]})[part].data)
     return stored_tensors(directory)
 
 
@@ -147,7 +167,7 @@ def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
     data_start = 8 + header_length
     return {
         name: StoredTensor(
-            dtype={"F32": "float32", "I8": "int8", "U8": "uint8"}[entry["dtype"]],
+            dtype=_NAMES[entry["dtype"]],
             shape=tuple(entry["shape"]),
             offset=data_start + entry["data_offsets"][0],
             length=entry["data_offsets"][1] - entry["data_offsets"][0],
