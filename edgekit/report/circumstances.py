@@ -37,6 +37,8 @@ def _measured(comparison: TaskComparison) -> Iterator[tuple[str, str]]:
     )
     yield "intervals of quality", f"paired bootstrap, {settings.resamples:,} resamples, seed {settings.seed}"
     yield from task.metrics.items()
+    if settings.price_per_hour is not None:
+        yield "price", f"{settings.price_per_hour:g} an hour, by the throughput in bulk"
     for model in comparison.models:
         yield model.name, f"weights from {model.source}"
 

@@ -21,8 +21,8 @@ __all__ = [
     "tick",
 ]
 
-# Zeros behind the point, and the point: of 1.00 all, of 1.50 the last.
-TRAILING_ZEROS = re.compile(r"\.0+(?!\d)|(?<=\.\d)0+(?!\d)")
+# Zeros at the end behind the point, and the point where nothing else is behind it: of 1.00 all, of 1.50 the last.
+TRAILING_ZEROS = re.compile(r"\.0+(?!\d)|(?<=\.)(\d*?[1-9])0+(?!\d)")
 MINUS = "\u2212"
 SMALLEST_P = 0.001
 # From here on a share is said as one of so many parts: "36 % of", then "1/3 of".
@@ -42,7 +42,7 @@ def milliseconds(value: float) -> str:
 
 def tick(text: str) -> str:
     """A figure that is known to be round, without the zeros: ``1 s`` for ``1.00 s``."""
-    return TRAILING_ZEROS.sub("", text)
+    return TRAILING_ZEROS.sub(r"\1", text)
 
 
 def megabytes(value: float) -> str:

@@ -7,6 +7,7 @@ policy forbids scripts and requests. In: a `TaskComparison`. Out: HTML. The look
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ __all__ = ["to_html"]
 
 
 WIDE, HALF, NARROW = 920, 448, 358
+# The space before a unit, and those of "p < 0.001".
+UNIT = re.compile(r"(?<=\d) (?=%|[MG]B\b|m?s\b|cores?\b|chrF\b|BLEU\b)|(?<=\bp) (?=[<=])|(?<=\bp.[<=]) (?=\d)")
 # JSON has as many: `edgekit.bench.json_values`.
 SIGNIFICANT_DIGITS = 6
 
@@ -46,6 +49,7 @@ def to_html(comparison: TaskComparison) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
     )
+    environment.filters["tied"] = _tied
     environment.filters["number"] = lambda value: f"{value:.{SIGNIFICANT_DIGITS}g}"
     return environment.from_string(_read("page.html")).render(_values(comparison)).rstrip() + "\n"
 
@@ -53,6 +57,12 @@ def to_html(comparison: TaskComparison) -> str:
 def _finalize(value: Any) -> Any:
     # Not of subclasses of str: what a macro gave is marked as escaped by being one.
     return printable(value) if type(value) is str else value
+
+
+def _tied(text: str) -> str:
+    """The text with its figures and their units, and the name of a kind of model, kept in one line each."""
+    text = UNIT.sub("\u00a0", text)
+    return text.replace("encoder–decoder", "encoder\u2060–\u2060decoder")
 
 
 def _read(name: str) -> str:

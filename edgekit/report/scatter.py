@@ -24,8 +24,8 @@ RADIUS = 6.5
 FONT, LINE = 13, 16
 # A label further from its marker's middle has a line to it.
 FAR = 20
-# Below this width, in pixels, names are shortened more.
-NARROW = 500
+# The longest name, in parts of the axis across and in characters.
+LABEL_SHARE, MOST = 0.8, 40
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,10 @@ def _draw_point(
 
 
 def _draw_labels(drawing: Drawing, points: Sequence[Point], obstacles: list[Box], across: Axis, up: Axis) -> None:
-    names = [shortened(point.name, 28 if drawing.width < NARROW else 34) for point in points]
+    most = int(LABEL_SHARE * (across.end - across.start) / text_width("n", FONT, bold=True))
+    names = [shortened(point.name, min(most, MOST)) for point in points]
     anchors = [(across.at(point.cost.value), up.at(point.quality.value)) for point in points]
-    sizes = [(text_width(name, FONT) + 4, float(LINE)) for name in names]
+    sizes = [(text_width(name, FONT, bold=True) + 4, float(LINE)) for name in names]
     boxes = place_labels(anchors, sizes, obstacles, Box(across.start + 2, up.end - 8, drawing.width - 2, up.start - 2))
     for name, (x, y), box in zip(names, anchors, boxes, strict=True):
         # The nearest point of the label.

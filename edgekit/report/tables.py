@@ -105,7 +105,7 @@ def cost_table(comparison: TaskComparison) -> Table:
     kept = [row for row in rows if any(found != MISSING for found in row.cells)]
     rounds = comparison.settings.rounds
     spans = "95 % interval of the median over" if rounds >= ROUNDS_OF_AN_INTERVAL else "range of"
-    note = f"In parentheses: the {spans} {rounds} rounds. Words are the source's. MB: 10^6 bytes."
+    note = f"In parentheses: the {spans} {rounds} rounds. Words are the source's. MB: a million bytes."
     return Table("Costs", tuple(model.name for model in models), tuple(kept), note)
 
 

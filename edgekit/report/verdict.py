@@ -95,6 +95,8 @@ def _headline(comparison: TaskComparison, relation: Relation) -> str:
     if not any(_passed(model, comparison) for model in comparison.models):
         names = listed([floor.name for floor in comparison.floors])
         return f"None of these models does the task: none is clearly better than {names}."
+    if all(model.fit is not None and not model.fit.fits for model in comparison.models):
+        return f"None of these models runs {_limits(first)}."
     for model, beside in ((first, second), (second, first)):
         if model.fit and beside.fit and model.fit.fits and not beside.fit.fits:
             return f"Only {_with_kind(model, beside)} runs {_limits(model)}."
