@@ -61,7 +61,7 @@ def plan_comparison(bundles: Sequence[Path], task: Task, settings: TaskSettings)
     Raises:
         ModelNotFoundError: A bundle is missing.
         BundleError: A bundle is damaged, hostile or of an unknown version.
-        UnsupportedError: A bundle cannot do the task, or this system cannot keep a process on some cores and is asked to.
+        UnsupportedError: A bundle cannot do the task, or a fit onto cores is asked for where only Linux tries one.
         InputError: There is no bundle, no development text for a prompt, or fewer cores than asked for.
     """
     entrants = read_entrants(bundles, task)

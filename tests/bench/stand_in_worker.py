@@ -56,8 +56,13 @@ def is_refused(asked):
 
 
 def answer_to(asked):
-    found = [answer for text, answer in behaviour.get("answers", {}).items() if text in read(asked)]
-    return found[0] if found else translate(asked if isinstance(asked, str) else asked[-1]["content"])
+    # What it is asked comes behind the examples.
+    places = {read(asked).rfind(text): answer for text, answer in behaviour.get("answers", {}).items()}
+    return (
+        places[max(places)]
+        if places and max(places) >= 0
+        else translate(asked if isinstance(asked, str) else asked[-1]["content"])
+    )
 
 
 misbehave("loading")
