@@ -6,6 +6,7 @@ follow the manifest blindly. It opens no file: what is on the disk is checked by
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from edgekit.bundle.fields import shown
@@ -19,6 +20,9 @@ GRAPH_NAMES = {"seq2seq": ("encoder", "decoder"), "causal-lm": ("model",)}
 # Graphs that a bundle may do without, and then lacks what they are for.
 OPTIONAL_GRAPHS = {"seq2seq": {"beam_decoder"}, "causal-lm": set[str]()}
 SCHEMES = {"seq2seq": ("fp32", "int8"), "causal-lm": ("fp32", "int8", "int4")}
+
+# A sentence that is run at the first load; an export's has less than 64.
+MAX_SELF_CHECK_IDS = 1024
 
 
 def find_inconsistencies(manifest: "Manifest") -> list[str]:
@@ -146,6 +150,9 @@ def _token_problems(manifest: "Manifest") -> Iterator[str]:
     for key, (token_id, vocab_size) in ids.items():
         if token_id is not None and token_id >= vocab_size:
             yield f"{key}: expected ids below {vocab_size} (from the vocabulary's size), found {token_id}"
+    for key, recorded in asdict(manifest.self_check).items():
+        if len(recorded) > MAX_SELF_CHECK_IDS:
+            yield f"self_check.{key}: expected at most {MAX_SELF_CHECK_IDS} ids, found {len(recorded)}"
     if manifest.shortlist is not None and manifest.shortlist.first > target_size:
         yield f"shortlist.first: expected at most {target_size} target tokens, found {manifest.shortlist.first}"
 

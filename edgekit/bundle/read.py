@@ -28,11 +28,15 @@ from edgekit.errors import BundleError, ModelNotFoundError
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its resolved path, its manifest, and where its files are."""
+    """An opened bundle: its resolved path, its manifest, where its files are, and the fingerprint of what lies there.
+
+    The fingerprint is `edgekit.bundle.verified.fingerprint`'s.
+    """
 
     path: Path
     manifest: Manifest
     storage: Storage
+    fingerprint: str
 
     def file(self, name: str) -> Path | PackedFile:
         """Returns a file that the manifest lists, to be read by ``.open("rb")``.
@@ -89,7 +93,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         _check_graphs(storage, manifest)
         if fingerprint(manifest_sha256, _check_sizes(storage, manifest)) == found:
             remember_verified(storage.path, found, statuses)
-    return Bundle(storage.path, manifest, storage)
+    return Bundle(storage.path, manifest, storage, found)
 
 
 def verify_bundle(path: str | os.PathLike[str]) -> list[FileCheck]:

@@ -1,7 +1,8 @@
 """Remembers which bundles have been hashed and found whole, so that only the first load pays for it.
 
 In: the fingerprint of a bundle as it lies on the disk. Out: whether that very fingerprint was verified before. The
-answer is kept in edgekit's cache, one small file for each bundle path, never in the bundle, which may be read-only. A
+answer is kept in edgekit's cache, one small file for each bundle path and kind of check, never in the bundle, which may
+be read-only. A
 cache that is absent, unwritable or damaged only means that the bundle is hashed again.
 
 It is a guard against damage and against bundles from strangers, not against someone who can write to the user's cache.
@@ -19,6 +20,8 @@ from edgekit.errors import EdgekitError
 # A file changed again within the same tick of the file system's clock keeps its time stamps, so nothing is remembered
 # about files younger than the coarsest clock in use (FAT: 2 s). git calls this "racily clean".
 SETTLED_NS = 2_000_000_000
+# The checks that are remembered, by the ending of the marker's name.
+HASHES, SELF_CHECK = "", ".self-check"
 
 
 def fingerprint(manifest_sha256: str, statuses: Mapping[str, os.stat_result]) -> str:
@@ -37,9 +40,9 @@ def fingerprint(manifest_sha256: str, statuses: Mapping[str, os.stat_result]) ->
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def is_verified(directory: Path, expected: str) -> bool:
-    """Returns whether the bundle at a resolved path was verified when it had this fingerprint."""
-    marker = _marker(directory)
+def is_verified(directory: Path, expected: str, check: str = HASHES) -> bool:
+    """Returns whether the bundle at a resolved path passed a check when it had this fingerprint."""
+    marker = _marker(directory, check)
     if marker is None:
         return False
     try:
@@ -52,8 +55,14 @@ def is_verified(directory: Path, expected: str) -> bool:
 def remember_verified(directory: Path, found: str, statuses: Mapping[str, os.stat_result]) -> None:
     """Notes that a bundle with this fingerprint was verified, unless it is too young or the cache is not writable."""
     newest = max((max(status.st_mtime_ns, status.st_ctime_ns) for status in statuses.values()), default=0)
-    marker = _marker(directory)
-    if marker is None or newest + SETTLED_NS > time.time_ns():
+    if newest + SETTLED_NS <= time.time_ns():
+        remember(directory, found)
+
+
+def remember(directory: Path, found: str, check: str = HASHES) -> None:
+    """Notes that a bundle with this fingerprint passed a check, unless the cache is not writable."""
+    marker = _marker(directory, check)
+    if marker is None:
         return
     partial = marker.with_name(f"{marker.name}.{os.urandom(8).hex()}")
     try:
@@ -65,10 +74,10 @@ def remember_verified(directory: Path, found: str, statuses: Mapping[str, os.sta
             partial.unlink()
 
 
-def _marker(directory: Path) -> Path | None:
+def _marker(directory: Path, check: str) -> Path | None:
     from edgekit.cache import cache_dir  # only here: a bundle can be opened where there is no cache
 
     try:
-        return cache_dir() / "verified" / hashlib.sha256(os.fsencode(directory)).hexdigest()
+        return cache_dir() / "verified" / (hashlib.sha256(os.fsencode(directory)).hexdigest() + check)
     except (EdgekitError, RuntimeError):  # no home directory; a "~name" without one
         return None

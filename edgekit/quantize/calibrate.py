@@ -68,7 +68,8 @@ def calibrate(
         progress: called after each text with the number of texts so far.
 
     Raises:
-        InputError: the bundle is not fp32, there is no text, a model of many languages is told none, or ``targets`` are not as many as ``texts``.
+        InputError: the bundle is not fp32, there is no text, ``targets`` are not as many as ``texts``, or a model of
+            many languages is told none.
         BundleError: the bundle is missing or damaged.
     """
     bundle = open_bundle(source)

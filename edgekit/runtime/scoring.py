@@ -41,6 +41,14 @@ def calculate_logits(search: CausalSearch, ids: Sequence[int], first: int = 0) -
     return logits
 
 
+def most_likely(search: CausalSearch, prompt: Sequence[int], ids: Sequence[int]) -> list[int]:
+    """The likeliest id at the place of each of ``ids``, after a prompt and those of them before it."""
+    if not prompt or not ids:
+        return []
+    logits = calculate_logits(search, [*prompt, *ids[:-1]], len(prompt) - 1)
+    return [int(index) for index in logits.argmax(axis=1)]
+
+
 def score_ids(search: CausalSearch, ids: Sequence[int]) -> TextScore:
     """The log-probability of each id but the first."""
     found = np.empty(len(ids) - 1, np.float32)

@@ -32,7 +32,8 @@ from edgekit.runtime.memory import LoadedSessions, Memory, weights_bytes
 from edgekit.runtime.ports import check_causal_ports
 from edgekit.runtime.prefix_cache import PrefixCache
 from edgekit.runtime.sampling import Sampler
-from edgekit.runtime.scoring import TextScore, calculate_logits, score_ids
+from edgekit.runtime.scoring import TextScore, calculate_logits, most_likely, score_ids
+from edgekit.runtime.self_check import check_once
 from edgekit.runtime.session import create_session
 from edgekit.runtime.token_stream import TokenStream, decode
 
@@ -64,7 +65,7 @@ class TextGenerator:
             prefix_cache_bytes: Most memory for what was read before; 0 for none.
 
         Raises:
-            BundleError: A file of the bundle can't be loaded.
+            BundleError: A file of the bundle can't be loaded, or the bundle's self-check fails on this CPU.
             InputError: ``threads`` is below 1, or ``prefix_cache_bytes`` below 0.
         """
         manifest = bundle.manifest
@@ -93,6 +94,8 @@ class TextGenerator:
         check_causal_ports(manifest, session)
         self._prefixes = PrefixCache(prefix_cache_bytes)
         self._search: CausalSearch | None = CausalSearch(manifest, session, self._prefixes)
+        recorded, search = manifest.self_check, self._search
+        check_once(bundle, lambda: most_likely(search, recorded.input_ids, recorded.output_ids))
 
     @classmethod
     def load(

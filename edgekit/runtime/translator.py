@@ -21,7 +21,9 @@ from edgekit.runtime.beam_scores import ScoredIds
 from edgekit.runtime.documents import Part, is_translatable, line_splitter, split_document
 from edgekit.runtime.languages import Prompt, find_prompt
 from edgekit.runtime.memory import Memory, weights_bytes
+from edgekit.runtime.protection import translate_protected
 from edgekit.runtime.segment import split_text
+from edgekit.runtime.self_check import check_once
 from edgekit.runtime.seq2seq_search import Seq2SeqSearch
 from edgekit.runtime.text_tokenizer import load_text_tokenizer
 from edgekit.runtime.translation_options import Options, SearchOptions, TranslationOptions
@@ -62,7 +64,7 @@ class Translator:
             threads: threads that one call may use; None for the measured default, 1.
 
         Raises:
-            BundleError: a file of the bundle can't be loaded.
+            BundleError: a file of the bundle can't be loaded, or the bundle's self-check fails on this CPU.
             InputError: ``threads`` is below 1.
         """
         manifest = bundle.manifest
@@ -79,6 +81,8 @@ class Translator:
             else load_text_tokenizer(bundle.file(files.target), files, files.target_vocab_size, unk)
         )
         self._search: Seq2SeqSearch | None = Seq2SeqSearch(bundle, threads)
+        recorded, search = manifest.self_check, self._search.greedy_search
+        check_once(bundle, lambda: search.search([recorded.input_ids], len(recorded.output_ids))[0])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Translator:
@@ -104,7 +108,8 @@ class Translator:
         """Translates one text or many, of any length.
 
         Sentence by sentence; line breaks, blank lines and indentation stay, and so does what has no letter or digit
-        (punctuation, emoji). A sentence longer than the model takes is cut at commas or spaces.
+        (punctuation, emoji). URLs, e-mail addresses, placeholders, tags and code come out as they went in. A sentence
+        longer than the model takes is cut at commas or spaces.
 
         Args:
             text: one text, or a list; translations come back in the same form and order.
@@ -119,10 +124,18 @@ class Translator:
         originals = [text] if isinstance(text, str) else texts(text)
         with checked.cancellation.running():
             prompt = self._prompt(checked)
-            cut = [self._cut(one, checked, prompt) for one in originals]
-            best = iter(self._best(_sources(cut), checked, prompt))
-            decode = self.target_tokenizer.decode
-            found = ["".join(part if isinstance(part, str) else decode(next(best)) for part in parts) for parts in cut]
+            documents = [self._parts(one, checked) for one in originals]
+            sentences = [code + part.text for code, parts in documents for part in parts if part.is_translated]
+
+            def run(sentences: list[str]) -> list[str]:
+                return self._sentences(sentences, checked, prompt)
+
+            spans = checked.protect
+            translations = iter(run(sentences) if spans is None else translate_protected(sentences, run, spans))
+            found = [
+                "".join(next(translations) if part.is_translated else part.text for part in parts)
+                for _, parts in documents
+            ]
         return found[0] if isinstance(text, str) else found
 
     def translate_iter(
@@ -156,7 +169,7 @@ class Translator:
         """The ``n`` best translations of one text or many, with their scores, best first.
 
         Of a text of several sentences the first translation is made of their first, and so on. A text without a letter
-        or digit has one, itself, of score 0.
+        or digit has one, itself, of score 0. Nothing is protected: a score is of what the model wrote.
 
         Args:
             text: one text, or a list; results come back in the same form and order.
@@ -166,7 +179,7 @@ class Translator:
         Raises:
             InputError, BundleError, DeadlineError, CancelledError: as `translate`.
         """
-        checked = Options.check(n=n, **options)
+        checked = Options.check(n=whole_number("n", n), **options)
         originals = [text] if isinstance(text, str) else texts(text)
         with checked.cancellation.running():
             prompt = self._prompt(checked)
@@ -202,7 +215,7 @@ class Translator:
         Returns:
             Target ids without EOS, and their score, of the best hypotheses of each sentence, best first.
         """
-        checked = Options.check(n=n, **options)
+        checked = Options.check(n=whole_number("n", n), **options)
         with checked.cancellation.running():
             return self._n_best(input_ids, n, checked, self._prompt(checked))
 
@@ -260,23 +273,36 @@ class Translator:
         arguments = (options.batch_tokens, options.max_length, prompt.start_ids)
         return [hypotheses[:n] for hypotheses in self._running().beams(sources, options.settings, *arguments)]
 
-    def _cut(self, text: str, options: Options, prompt: Prompt) -> list[str | list[int]]:
-        """A text as what is kept of it, and the source ids of what is translated."""
-        code, text = self.source_tokenizer.split_language_code(text)
+    def _sentences(self, sentences: list[str], options: Options, prompt: Prompt) -> list[str]:
+        """The translation of each sentence, which may begin with a language code."""
+        cut = [self._encode(sentence, prompt) for sentence in sentences]
+        best = iter(self._best(_sources(cut), options, prompt))
+        decode = self.target_tokenizer.decode
+        return ["".join(part if isinstance(part, str) else decode(next(best)) for part in parts) for parts in cut]
+
+    def _parts(self, text: str, options: Options) -> tuple[str, list[Part]]:
+        """The language code that a text begins with, of a model that knows such codes, and the parts of the rest."""
+        whole, text = text, self.source_tokenizer.split_language_code(text)[1]
         # What is no translation is not one sentence after the other either: a summary is of the whole.
         if options.split is False or (options.split is True and self.manifest.task != "translation"):
             parts = [Part(text, is_translatable(text))]
         else:
             split = line_splitter(self.manifest.languages.source) if options.split is True else options.split
             parts = split_document(text, split)
+        return whole.removesuffix(text), parts
+
+    def _cut(self, text: str, options: Options, prompt: Prompt) -> list[str | list[int]]:
+        """A text as what is kept of it, and the source ids of what is translated."""
+        code, parts = self._parts(text, options)
         return [
             piece
             for part in parts
-            for piece in (self._encode(part.text, code, prompt) if part.is_translated else [part.text])
+            for piece in (self._encode(code + part.text, prompt) if part.is_translated else [part.text])
         ]
 
-    def _encode(self, sentence: str, code: list[int], prompt: Prompt) -> list[str | list[int]]:
+    def _encode(self, sentence: str, prompt: Prompt) -> list[str | list[int]]:
         """Source ids of a sentence; of one that is too long, of its pieces, with the spaces between."""
+        code, sentence = self.source_tokenizer.split_language_code(sentence)
         room = self._generation.max_source_tokens - prompt.length - len(code)
         encode = self.source_tokenizer.encode
         ids = encode(sentence)

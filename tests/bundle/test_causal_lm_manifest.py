@@ -87,6 +87,7 @@ def test_json_keys_are_the_frozen_ones_of_schema_version_1():
     assert VALUES["quantization"]["tensors"]["q"] == {
         "dtype": "uint4", "scale": "q_scale", "granularity": "per-block", "block_size": 32,
         "zero_point": "q_zero_point", "offset": "q_offset",
+        "activations": None, "activation_scale": None,
     }  # fmt: skip
 
 

@@ -167,6 +167,7 @@ def test_missing_schema_version_is_said():
         ("generation/eos_token_id", 6, r"generation.eos_token_id: expected ids below 6 \(from the vocabulary's size\)"),
         ("generation/start_token_id", 7, "generation.start_token_id: expected ids below 7"),
         ("generation/start_token_id", None, "generation.start_token_id: expected an integer from 0"),
+        ("self_check/output_ids", [1] * 1025, "self_check.output_ids: expected at most 1024 ids, found 1025"),
         ("self_check/output_ids", [1, 99], "self_check.output_ids: expected ids below 6"),
         ("self_check/input_ids", [1.0], "self_check.input_ids: expected a list of integers from 0, found a list of 1"),
         ("tokenizer/source", "/etc/passwd", "tokenizer.source: expected the plain name of a file in the bundle"),
