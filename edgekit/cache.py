@@ -7,6 +7,7 @@ neither lists nor clears. Layout::
     bundles/<name>-<precision>/       written by `edgekit translate` and `edgekit bench`
     sources/<type>/<id>/<files>       written by `edgekit.export.sources`
     locks/                            one file a download
+    searches/                         what `edgekit quantize --search` found so far, to go on from
     verified/                         which bundles' hashes were checked, by `edgekit.bundle`
 """
 
@@ -40,7 +41,7 @@ PRECISIONS = ("int8", "int4", "fp32")
 MANIFEST_NAME = "bundle.json"
 # Of a zip archive's entry, before its name.
 ZIP_HEADER_BYTES = 30
-PARTS = ("bundles", "sources", "locks", "verified")
+PARTS = ("bundles", "sources", "locks", "searches", "verified")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,127}", re.ASCII)
 
