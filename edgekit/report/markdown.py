@@ -27,7 +27,8 @@ def to_markdown(comparison: TaskComparison) -> str:
     for table in report_tables(comparison):
         lines += ["", *_table_lines(table)]
     lines += ["", *(f"- {_escaped(heading)}: {_escaped(text)}" for heading, text in circumstances(comparison))]
-    lines += [f"- to repeat it: {_escaped(comparison.settings.command)}"]
+    if comparison.settings.command:
+        lines.append(f"- to repeat it: {_escaped(comparison.settings.command)}")
     return "\n".join(lines) + "\n"
 
 

@@ -37,7 +37,8 @@ def print_comparison(comparison: TaskComparison, console: Console) -> None:
     console.print()
     for heading, text in circumstances(comparison):
         console.print(_fit(f"{heading}: {text}", console), soft_wrap=True)
-    console.print(_fit(f"to repeat it: {comparison.settings.command}", console), soft_wrap=True)
+    if comparison.settings.command:
+        console.print(_fit(f"to repeat it: {comparison.settings.command}", console), soft_wrap=True)
 
 
 def _print_table(table: Table, console: Console) -> None:
