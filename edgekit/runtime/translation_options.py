@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -12,6 +13,7 @@ from edgekit.runtime.batching import DEFAULT_BATCH_TOKENS
 from edgekit.runtime.beam_scores import BeamSettings
 from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.documents import SentenceSplitter
+from edgekit.runtime.protection import SPANS
 
 EarlyStopping = bool | Literal["never"]
 
@@ -52,9 +54,13 @@ class TranslationOptions(SearchOptions, total=False):
         split: True, the default, translates a text sentence by sentence; line breaks, blank lines and indentation stay
             where they are. False translates each text as one, as far as the model takes it: for texts that are
             sentences already. Or a function that cuts a line into sentences, such as another library's.
+        protect: True, the default, keeps URLs, e-mail addresses, placeholders (``{name}``, ``%s``), tags and code in
+            backticks as they are (`edgekit.runtime.protection`), and looks that numbers come out. Or a pattern of what
+            to keep instead. False leaves all to the model. Only of `Translator.translate`.
     """
 
     split: bool | SentenceSplitter
+    protect: bool | re.Pattern[str]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Options:
     source_language: str | None
     target_language: str | None
     split: bool | SentenceSplitter
+    protect: re.Pattern[str] | None
     cancellation: Cancellation
 
     @classmethod
@@ -82,6 +89,7 @@ class Options:
         source_language: Any = None,
         target_language: Any = None,
         split: Any = True,
+        protect: Any = True,
         timeout: Any = None,
         cancellation: Any = None,
     ) -> Options:
@@ -92,6 +100,8 @@ class Options:
         """
         if not isinstance(split, bool) and not callable(split):
             raise InputError(f"split must be True, False or a function from a line to sentences, found {split!r}")
+        if not isinstance(protect, bool | re.Pattern):
+            raise InputError(f"protect must be True, False or a compiled pattern, found {protect!r}")
         for name, language in (("source_language", source_language), ("target_language", target_language)):
             if language is not None and not isinstance(language, str):
                 raise InputError(f"{name} must be a language's code, found {language!r}")
@@ -102,6 +112,7 @@ class Options:
             source_language,
             target_language,
             split,
+            SPANS if protect is True else protect or None,
             Cancellation(timeout, cancellation),
         )
 
@@ -110,10 +121,9 @@ class Options:
 DEFAULT_BEAMS = 4
 
 
-def _settings(n: Any, beams: Any, length_penalty: Any, early_stopping: Any) -> BeamSettings:
+def _settings(n: int | None, beams: Any, length_penalty: Any, early_stopping: Any) -> BeamSettings:
     if n is None:
         return BeamSettings.checked(1 if beams is None else beams, length_penalty, early_stopping)
-    n = whole_number("n", n)
     settings = BeamSettings.checked(max(n, DEFAULT_BEAMS) if beams is None else beams, length_penalty, early_stopping)
     if n > settings.beams:
         raise InputError(f"n must be at most the number of beams, {settings.beams}, found {n}")
