@@ -5,7 +5,7 @@
     python benchmarks/argument/run.py as-found OUT --limit 10        # to try it
 
 In: the experiment's name and a folder. Out: int8 bundles in ``OUT/bundles`` (made once), and for each task a report as
-JSON and HTML. The commands are printed before they run; README.md beside this file says what they compare.
+JSON and HTML, and the picture as SVG. The commands are printed before they run; README.md beside this file says what they compare.
 Needs ``pip install .[bench]``, and a network or a cache for ``as-found``.
 """
 
@@ -87,6 +87,7 @@ def main() -> None:
         edgekit(
             "bench", "--cpu", *bundles, "--task", comparison.task, "--testset", comparison.testset, *options, *files
         )
+        subprocess.run([sys.executable, "-m", "edgekit.report", f"{report}.json", f"{report}.svg"], check=True)
 
 
 if __name__ == "__main__":
