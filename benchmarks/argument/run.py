@@ -5,8 +5,8 @@
     python benchmarks/argument/run.py as-found OUT --limit 10        # to try it
 
 In: the experiment's name and a folder. Out: int8 bundles in ``OUT/bundles`` (made once), and for each task a report as
-JSON and HTML, and the picture as SVG. The commands are printed before they run; README.md beside this file says what they compare.
-Needs ``pip install .[bench]``, and a network or a cache for ``as-found``.
+JSON and HTML, and the picture as SVG. The commands are printed before they run; README.md beside this file says what
+they compare. Needs ``pip install .[bench]``, and a network or a cache for ``as-found``.
 """
 
 from __future__ import annotations
