@@ -53,8 +53,9 @@ MODELS = {
 class Batches:
     """Sentences of 1 to 120 ids with their targets, run in any batch."""
 
-    def __init__(self, model, precision, directory):
-        weights = quantize_weights(model.weights) if precision == "int8" else model.weights
+    def __init__(self, model, precision, directory, weights=None):
+        if weights is None:
+            weights = quantize_weights(model.weights) if precision == "int8" else model.weights
         listed = model.shortlist
         self.shortlist = listed and Shortlist(listed.offsets.astype(int), listed.target_ids.astype(int), listed.first)
         self.graphs = ForcedDecoding(directory, model.config, weights, precision, self.shortlist)

@@ -70,3 +70,29 @@ def test_quantising_what_was_dequantised_changes_nothing():
     again = quantize_per_channel(once.dequantize(), axis=0)
     np.testing.assert_array_equal(again.values, once.values)
     np.testing.assert_allclose(again.scale, once.scale, rtol=1e-6)
+
+
+def test_least_error_cuts_an_outlier_off():
+    """Hundredths are whole steps of the whole range already; of many normal numbers a few large ones are cut off."""
+    exact = np.array([[0.1, 0.2, -1.0, 1.27]], np.float32).T
+    np.testing.assert_allclose(quantize_per_channel(exact, 1, least_error=True).scale, [0.01], rtol=1e-6)
+    random = np.random.default_rng(0).normal(size=(4000, 3)).astype(np.float32)
+    random[0] = 4.2
+    plain, searched = (quantize_per_channel(random, 1, least_error=choice) for choice in (False, True))
+    errors = [np.square(tensor.dequantize() - random).sum(axis=0) for tensor in (plain, searched)]
+    assert np.all(errors[1] < errors[0])
+    assert np.all(searched.scale < plain.scale)
+
+
+def test_least_error_never_has_more_error_than_rounding_to_nearest():
+    matrix = np.random.default_rng(1).normal(size=(50, 40)).astype(np.float32) ** 3
+    for axis in (0, 1):
+        plain, searched = (quantize_per_channel(matrix, axis, least_error=choice) for choice in (False, True))
+        errors = [np.square(tensor.dequantize() - matrix).sum(axis=1 - axis) for tensor in (plain, searched)]
+        assert np.all(errors[1] <= errors[0] * (1 + 1e-5))
+
+
+def test_least_error_of_zeros_is_zeros():
+    tensor = quantize_per_channel(np.zeros((4, 2), np.float32), 1, least_error=True)
+    assert tensor.scale.tolist() == [1, 1]
+    assert not tensor.values.any()

@@ -11,29 +11,16 @@ from edgekit.export.sources.local_directory import read_directory
 from edgekit.graph.causal_lm_reference import CausalLMReference
 from edgekit.graph.reference import Reference
 from edgekit.quantize.blockwise import BlockFormat
-from edgekit.quantize.calibration import Calibration, ProductInputs
+from edgekit.quantize.calibration import ProductInputs
 from edgekit.quantize.int8 import quantize_per_channel
 from edgekit.quantize.migration import Absorber, awq_factors, migrate, smoothquant_factors
 from edgekit.quantize.scheme import ChannelFormat, Scheme, named_scheme
 from tests.graph.causal_lm_checkpoints import VOCAB, make_gemma3, make_gpt2, make_llama, make_qwen3
 from tests.graph.marian_checkpoints import make_marian, save_marian
+from tests.quantize.random_calibration import calibration_of
 
 SMOOTH = ChannelFormat("static", smoothing=0.5)
 RANDOM = np.random.default_rng(3)
-
-
-def inputs_of(width):
-    sample = RANDOM.normal(size=(8, width)).astype(np.float32) * np.exp(RANDOM.normal(size=width)).astype(np.float32)
-    magnitudes = np.abs(sample)
-    statistics = (magnitudes.max(axis=0), magnitudes.mean(axis=0), np.square(sample).mean(axis=0))
-    return ProductInputs(8, *statistics, sample)
-
-
-def calibration_of(weights):
-    matrices = {name: weight for name, weight in weights.items() if weight.ndim == 2 and "positions" not in name}
-    tables = [name for name in matrices if "embedding" in name or name == "output.weight"]
-    widths = {name: weight.shape[int(name in tables)] for name, weight in matrices.items()}
-    return Calibration("", 1, 8, 0, {name: inputs_of(width) for name, width in widths.items()})
 
 
 def test_hand_worked_smoothquant_factors():
