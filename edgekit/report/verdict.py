@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgekit.bench.comparison import Floor, ModelResult, TaskComparison
-from edgekit.report.costs import MEMORY, MONEY, TIME
+from edgekit.report.costs import MEMORY, MONEY, TIME, Cost
 from edgekit.report.estimate import Order
 from edgekit.report.fronts import standings_of
 from edgekit.report.numbers import megabytes, milliseconds, points
@@ -60,7 +60,7 @@ def reach_verdict(comparison: TaskComparison) -> Verdict:
     one, other = _contenders(comparison, pairs)
     relation = relate(one, other, pairs, costs)
     rest = [model for model in comparison.models if model not in (one, other)]
-    further = [say_relation(relate(relation.first, model, pairs, costs), pairs, metric) for model in rest]
+    further = [say_relation(_beside(model, relation, pairs, costs), pairs, metric) for model in rest]
     return Verdict(
         _headline(comparison, relation),
         (say_relation(relation, pairs, metric), *context),
@@ -88,6 +88,15 @@ def _best(models: Sequence[ModelResult], comparison: TaskComparison, pairs: Pair
     top = max(able, key=lambda model: model.quality[metric].points)
     as_good = [model for model in able if model is top or pairs.better(top, model) is Order.UNCLEAR]
     return min(as_good, key=lambda model: model.costs.latency_ms_p50.median)
+
+
+def _beside(model: ModelResult, contest: Relation, pairs: Pairs, costs: Sequence[Cost]) -> Relation:
+    """A further model beside the contender that beats it in everything, else beside the one of its kind."""
+    relations = [relate(contender, model, pairs, costs) for contender in (contest.first, contest.second)]
+    for relation in relations:
+        if relation.outcome is Outcome.WINS and relation.second is model:
+            return relation
+    return relations[1] if contest.second.kind == model.kind != contest.first.kind else relations[0]
 
 
 def _headline(comparison: TaskComparison, relation: Relation) -> str:

@@ -171,3 +171,18 @@ def test_a_model_alone_is_compared_with_nothing():
         "small int8 was measured alone: there's nothing to compare it with.",
         None,
     )
+
+
+def test_a_further_model_is_set_beside_the_one_that_beats_it_in_everything():
+    models = small(60.0), large(66.0, 300.0, 900.0), model("older int8", 55.0, 20.0, 200.0)
+    verdict = reach_verdict(comparison(*models))
+    assert verdict.headline == "It depends on what counts: large int4 is better, small int8 is cheaper."
+    assert verdict.further[0].startswith(
+        "small int8 gives +5.0 chrF at half of the time and half of the memory of older"
+    )
+
+
+def test_a_further_model_that_nobody_beats_is_set_beside_its_kind():
+    models = small(60.0), large(66.0, 300.0, 900.0), model("cheap int8", 55.0, 5.0, 100.0)
+    verdict = reach_verdict(comparison(*models))
+    assert "cheap int8 takes half of the time of small int8" in verdict.further[0]
