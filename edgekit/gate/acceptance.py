@@ -20,7 +20,7 @@ from edgekit.gate.check import Report, describe_finding, run_gate
 from edgekit.gate.comparison import Comparison, TextBaseline, TextLoss, TranslationBaseline, TranslationLoss
 from edgekit.gate.forced import weights_of
 from edgekit.gate.looks import FEWEST
-from edgekit.gate.sensitivity import Probe
+from edgekit.gate.sensitivity import Probe, moved_scales
 from edgekit.quality.development import load_development_pairs, load_development_text
 from edgekit.quality.parallel_text import TestSet
 from edgekit.quality.plain_text import EvaluationText
@@ -91,9 +91,11 @@ def accept(
             budget = Budget(finding.metric, finding.limit)
             notify(f"loses {describe_finding(finding, report.text)}: within {budget}")
         return {"gate": report.as_measured()}
-    costs = {}
+    costs: dict[str, float] = {}
     if report.verdict == "refused":
-        costs = Probe(open_bundle(fp32), development).costs(weights_of(bundle), bundle.manifest.precision)
+        probe, weights = Probe(open_bundle(fp32), development), weights_of(bundle)
+        if not moved_scales(weights, probe.model):
+            costs = probe.costs(weights, bundle.manifest.precision)
     raise QualityError(refusal(report, bundle, costs))
 
 
@@ -112,9 +114,10 @@ def refusal(report: Report, bundle: Bundle, costs: dict[str, float]) -> str:
         )
     dearest = sorted(costs, key=lambda name: -costs[name])[:COSTLIEST_SHOWN]
     tensors = ", ".join(f"{name.removesuffix('.weight')} {costs[name]:.2g}" for name in dearest)
+    which = f"The costliest tensors, in nats of KL divergence alone: {tensors}. " if tensors else ""
     roomy = Budget(finding.metric, float(f"{finding.high * 1.05:.2g}"))
     return (
         f"{what}, the budget is {budget}: over it by at least {finding.low - finding.limit:.2g} {metric.shown}. "
-        f"The costliest tensors, in nats of KL divergence alone: {tensors}. Try --search, which keeps such tensors in "
-        f"more bits, another --scheme, or --max-loss {roomy}; nothing was kept"
+        f"{which}Try --search, which keeps such tensors in more bits, another --scheme, or --max-loss {roomy}; nothing "
+        "was kept"
     )

@@ -28,7 +28,7 @@ from edgekit.quality.perplexity import log_softmax
 from edgekit.quality.plain_text import EvaluationText
 from edgekit.runtime import TextGenerator, Translator
 
-__all__ = ["Probe", "companions", "quantized_names"]
+__all__ = ["Probe", "companions", "moved_scales", "quantized_names"]
 
 SENTENCES = 16
 TEXT_TOKENS = 192
@@ -87,6 +87,18 @@ def quantized_names(weights: Mapping[str, Tensor]) -> list[str]:
 def companions(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """A tensor with what its product needs besides: the calibrated scale of its input."""
     return {key: weights[key] for key in (name, activation_scale_name(name)) if key in weights}
+
+
+def moved_scales(weights: Mapping[str, Tensor], model: FloatModel) -> list[str]:
+    """Float tensors of a quantised bundle that are not the float model's: norms and biases that took an inverse scale.
+
+    SmoothQuant and AWQ move scale from one tensor to another; then none of the two can be exchanged alone.
+    """
+    return [
+        name
+        for name, tensor in weights.items()
+        if isinstance(tensor, np.ndarray) and name in model.weights and not np.array_equal(tensor, model.weights[name])
+    ]
 
 
 def _translate(bundle: Bundle, pairs: TestSet) -> ForcedTexts:

@@ -17,11 +17,11 @@ import numpy as np
 
 from edgekit.bundle.manifest import TensorQuantization
 from edgekit.bundle.read import Bundle, open_bundle
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnsupportedError
 from edgekit.gate.acceptance import development_for
 from edgekit.gate.forced import changes_of, weights_of
 from edgekit.gate.node_times import measure_times
-from edgekit.gate.sensitivity import Probe, companions, quantized_names
+from edgekit.gate.sensitivity import Probe, companions, moved_scales, quantized_names
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weights_file import arrays_of
 
@@ -85,12 +85,18 @@ def measure_errors(
 
     Raises:
         InputError: the bundles are not such a pair, or the text can't be used.
+        UnsupportedError: the scheme moved scales from tensor to tensor (SmoothQuant, AWQ).
     """
     quantized, fp32 = open_bundle(bundle), open_bundle(against)
     check_pair(quantized, fp32)
     manifest = quantized.manifest
     development = development_for(manifest, dev)
     probe, weights = Probe(fp32, development), weights_of(quantized)
+    if moved := moved_scales(weights, probe.model):
+        raise UnsupportedError(
+            f"{bundle}: its scheme moved scales between tensors ({', '.join(moved[:3])}), so that none can be measured "
+            "alone; inspect a bundle of another scheme"
+        )
     times = measure_times(probe, changes_of(weights, probe.model), manifest.precision)
     tensors = []
     for name in quantized_names(weights):

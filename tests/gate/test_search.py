@@ -19,7 +19,7 @@ def tiny(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tiny")
     case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
     write_text_bundle(directory / "tiny-fp32", case, byte_level())
-    (directory / "mine.txt").write_text("\n".join(TEXTS * 12), encoding="utf-8")
+    (directory / "mine.txt").write_text("\n".join(TEXTS * 6), encoding="utf-8")
     return directory
 
 
