@@ -122,15 +122,20 @@ def find_absorber(config: Config, weights: Weights, name: str) -> Absorber | str
         return _values(config, weights, layer)
     if product == "down":
         return _up(config, weights, layer)
-    if isinstance(config, Seq2SeqConfig):
-        return "the norm before it is the residual too"
     if name in TABLES and config.tied_output:
         return "it is the embedding too"
-    return _present(weights, "final_norm" if name in TABLES else f"{layer}.norm")
+    if product == "key_value":
+        return "every layer of the decoder has the same input"
+    if isinstance(config, Seq2SeqConfig) and config.norm_position == "post":
+        return "the norm before it is the residual too"
+    last_norm = "decoder.final_norm" if isinstance(config, Seq2SeqConfig) else "final_norm"
+    return _present(weights, last_norm if name in TABLES else f"{layer}.norm")
 
 
 def _present(weights: Weights, layer: str, start: int = 0, heads: int = 1, head_dim: int = 0) -> Absorber | str:
     names = tuple(name for part in ("weight", "bias") if (name := f"{layer}.{part}") in weights)
+    if not names:
+        return f"the model has no {layer}"
     if not all(isinstance(weights[name], np.ndarray) for name in names):
         return f"the checkpoint ships {layer} quantised"
     return Absorber(names, start, heads, head_dim)
@@ -140,14 +145,15 @@ def _values(config: Config, weights: Weights, block: str) -> Absorber | str:
     if isinstance(config, CausalLMConfig):
         heads = config.attention_heads // config.key_value_heads
         return _present(weights, f"{block}.qkv", config.query_width + config.key_value_width, heads, config.head_dim)
+    width = weights[f"{block}.output.weight"].shape[0]
     if block.endswith("cross_attention"):
-        return _present(weights, f"{block}.key_value", config.d_model)
-    return _present(weights, f"{block}.qkv", 2 * config.d_model)
+        return _present(weights, f"{block}.key_value", width)
+    return _present(weights, f"{block}.qkv", 2 * width)
 
 
 def _up(config: Config, weights: Weights, block: str) -> Absorber | str:
-    if isinstance(config, CausalLMConfig) and config.gated_ffn:
-        return _present(weights, f"{block}.gate_up", config.ffn_dim)
+    if config.gated_ffn:
+        return _present(weights, f"{block}.gate_up", weights[f"{block}.down.weight"].shape[0])
     if config.activation_function != "relu":
         return f"{config.activation_function} before it lets no factor pass"
     return _present(weights, f"{block}.up")

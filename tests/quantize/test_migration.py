@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.errors import UnsupportedError
 from edgekit.export.read_marian import read_marian
+from edgekit.export.read_seq2seq import read_seq2seq
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.graph.causal_lm_reference import CausalLMReference
 from edgekit.graph.reference import Reference
@@ -17,6 +18,7 @@ from edgekit.quantize.migration import Absorber, awq_factors, migrate, smoothqua
 from edgekit.quantize.scheme import ChannelFormat, Scheme, named_scheme
 from tests.graph.causal_lm_checkpoints import VOCAB, make_gemma3, make_gpt2, make_llama, make_qwen3
 from tests.graph.marian_checkpoints import make_marian, save_marian
+from tests.graph.seq2seq_checkpoints import make_seq2seq, save_seq2seq
 from tests.quantize.random_calibration import calibration_of
 
 SMOOTH = ChannelFormat("static", smoothing=0.5)
@@ -96,6 +98,32 @@ def test_a_migrated_decoder_only_model_is_the_same_function(make, name):
     changed = [name for name in migrated if not np.array_equal(migrated[name], case.weights[name])]
     assert any(name.endswith("gate_up.weight") for name in changed)
     assert any(name.endswith("attention.output.weight") for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options", "absorbing"),
+    [
+        ("m2m_100", {}, {"encoder.layers.0.self_attention.norm.bias", "decoder.layers.1.cross_attention.norm.weight"}),
+        (
+            "t5",
+            {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "d_kv": 16, "num_heads": 3},
+            {"encoder.layers.1.feed_forward.gate_up.weight", "decoder.final_norm.weight"},
+        ),
+    ],
+)
+def test_a_smoothed_pre_norm_translation_model_is_the_same_function(model_type, options, absorbing, tmp_path):
+    variant = "nllb" if model_type == "m2m_100" else ""
+    save_seq2seq(make_seq2seq(model_type, **options), tmp_path, variant=variant)
+    model = read_seq2seq(read_directory(tmp_path, "tiny"))
+    exceptions = [(pattern, None) for pattern in ("*embedding.weight", "*key_value.weight", "*positions.weight")]
+    if model_type == "m2m_100":
+        exceptions.append(("*.down.weight", None))  # behind a ReLU or not: its configuration's choice
+    migrated, _ = migrate(model.config, model.weights, Scheme(SMOOTH, tuple(exceptions)), calibration_of(model.weights))
+    source, target = RANDOM.integers(3, 100, (2, 9))
+    expected, found = (Reference(model.config, w, "fp32").logits(source, target) for w in (model.weights, migrated))
+    np.testing.assert_allclose(found, expected, atol=3e-4 * expected.std())
+    assert absorbing <= {name for name in migrated if not np.array_equal(migrated[name], model.weights[name])}
+    refused(model.config, model.weights, "*key_value.weight", "every layer of the decoder has the same input")
 
 
 def test_weights_given_are_not_changed(marian):
