@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from edgekit.bench.cells import figure
+from edgekit.report.estimate import Estimate
 
 __all__ = [
     "amount",
@@ -28,6 +29,8 @@ SMALLEST_P = 0.001
 # From here on a share is said as one of so many parts: "36 % of", then "1/3 of".
 PARTS = 2.75
 HALF = (0.48, 0.52)
+# An interval that reaches over more than this factor leaves one digit.
+ROUGH = 1.25
 
 
 def amount(value: float) -> str:
@@ -73,21 +76,34 @@ def p_text(p_value: float) -> str:
     return f"p < {SMALLEST_P:g}" if p_value < SMALLEST_P else f"p = {p_value:.2g}"
 
 
-def share_of(ratio: float, noun: str) -> str:
-    """A ratio in words: ``1/16 of the time``, ``80 % of the time``, ``1.4 times the time``.
+def share_of(found: Estimate, noun: str) -> str:
+    """A ratio in words: ``1/16 of the time``, ``80 % of the time``, ``1.4 times the time``, ``about 1/70 of the time``.
 
     Args:
-        ratio: Above 0.
+        found: Above 0; where its interval is wide, one digit is said of it and not two.
         noun: What it's a ratio of.
     """
+    is_rough = found.high > ROUGH * found.low
+    said = _one_digit(found.value) if is_rough else _share(found.value)
+    return f"{'about ' if is_rough else ''}{said} the {noun}"
+
+
+def _share(ratio: float) -> str:
     if HALF[0] <= ratio <= HALF[1]:
-        return f"half of the {noun}"
-    parts = 1 / ratio
-    if parts >= PARTS:
-        return f"1/{_two_digits(parts)} of the {noun}"
+        return "half of"
+    if 1 / ratio >= PARTS:
+        return f"1/{_two_digits(1 / ratio)} of"
     if ratio < 0.995:
-        return f"{100 * ratio:.0f} % of the {noun}"
-    return f"{_two_digits(ratio)} times the {noun}" if ratio >= 10 else f"{ratio:.2g} times the {noun}"
+        return f"{100 * ratio:.0f} % of"
+    return f"{_two_digits(ratio)} times" if ratio >= 10 else f"{ratio:.2g} times"
+
+
+def _one_digit(ratio: float) -> str:
+    if 1 / ratio >= PARTS:
+        return f"1/{float(f'{1 / ratio:.1g}'):,.0f} of"
+    if ratio < 0.95:
+        return f"{100 * float(f'{ratio:.1g}'):.0f} % of"
+    return f"{float(f'{ratio:.1g}'):,.0f} times" if ratio >= 9.5 else f"{float(f'{2 * ratio:.1g}') / 2:g} times"
 
 
 def _two_digits(value: float) -> str:

@@ -44,9 +44,9 @@ def print_comparison(comparison: TaskComparison, console: Console) -> None:
 def _print_table(table: Table, console: Console) -> None:
     console.print(_fit(table.title, console), style="bold")
     shown = RichTable(box=box.SIMPLE if console.is_terminal else None, padding=(0, 2, 0, 0))
-    shown.add_column("")
+    shown.add_column("", overflow="fold")
     for name in table.header:
-        shown.add_column(_fit(name, console), justify="right")
+        shown.add_column(_fit(name, console), justify="right", overflow="fold")
     for row in table.rows:
         cells = (Text(_fit(cell.text, console), style="bold" if cell.is_best else "") for cell in row.cells)
         shown.add_row(_fit(row.heading, console), *cells)

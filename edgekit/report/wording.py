@@ -106,4 +106,4 @@ def _share(relation: Relation, pairs: Pairs, cost: Cost, turned: bool = False) -
     first, second = (relation.second, relation.first) if turned else (relation.first, relation.second)
     found = pairs.ratio(first, second, cost)
     assert found is not None, "an order was found from it"
-    return share_of(found.value, cost.noun)
+    return share_of(found, cost.noun)

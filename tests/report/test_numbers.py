@@ -2,6 +2,7 @@ import pytest
 
 from edgekit.report import numbers
 from edgekit.report.drawing import printable, shortened
+from edgekit.report.estimate import Estimate
 from edgekit.report.wording import listed
 
 
@@ -20,7 +21,21 @@ from edgekit.report.wording import listed
     ],
 )
 def test_a_ratio_in_words(ratio, said):
-    assert numbers.share_of(ratio, "time") == said
+    assert numbers.share_of(Estimate(ratio, ratio, ratio), "time") == said
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (1 / 74, "about 1/70 of the time"),
+        (0.28, "about 1/4 of the time"),
+        (0.43, "about 40 % of the time"),
+        (1.3, "about 1.5 times the time"),
+        (17.0, "about 20 times the time"),
+    ],
+)
+def test_a_ratio_with_a_wide_interval_is_said_roughly(ratio, said):
+    assert numbers.share_of(Estimate(ratio, 0.8 * ratio, 1.2 * ratio), "time") == said
 
 
 @pytest.mark.parametrize(
