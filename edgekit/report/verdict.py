@@ -111,6 +111,10 @@ def _headline(comparison: TaskComparison, relation: Relation) -> str:
             return f"Only {_with_kind(model, beside)} runs {_limits(model)}."
     if relation.outcome is Outcome.WINS:
         return f"{_with_kind(first, second)} is the better buy."
+    # What is cheap and doesn't do the task is no bargain.
+    for model, beside in ((first, second), (second, first)):
+        if _passed(model, comparison) and not _passed(beside, comparison):
+            return f"Only {_with_kind(model, beside)} does the task: {beside.name} is not clearly better than no model."
     if relation.outcome is Outcome.TRADE:
         return f"It depends on what counts: {first.name} is better, {second.name} is cheaper{_partly(relation)}."
     if relation.outcome is Outcome.CHEAPER:

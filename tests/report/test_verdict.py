@@ -139,6 +139,13 @@ def test_models_that_all_fail_the_task_have_no_winner():
     )
 
 
+def test_a_cheaper_model_that_fails_the_task_is_no_bargain():
+    verdict = reach_verdict(comparison(small(60.0, 40.0, 400.0), large(19.0, 10.0, 100.0)))
+    assert verdict.headline == (
+        "Only small int8, the encoder–decoder, does the task: large int4 is not clearly better than no model."
+    )
+
+
 def test_only_one_model_within_the_limits_decides():
     verdict = reach_verdict(comparison(fitting(small(60.0), True), fitting(large(70.0, 30.0), False)))
     assert verdict.headline == "Only small int8, the encoder–decoder, runs within 512 MB and on 1 core."
