@@ -75,6 +75,8 @@ def measure_task(models: Sequence[str], precisions: Sequence[str] | None, source
     options = wanted.options
     if not models:
         raise click.UsageError("--task compares models: name one or more")
+    if options["report"] is not None and options["report"] == wanted.json_file:
+        raise click.UsageError("--report and --json name the same file: choose two")
     if len(options["testsets"]) > 1:
         raise InputError("a task has one test set; give --testset once, and measure the others one after the other")
     settings = _settings(options)
@@ -82,6 +84,12 @@ def measure_task(models: Sequence[str], precisions: Sequence[str] | None, source
     task = load_task(options["task"], testset, options["dev"], options["prompt"], options["limit"])
     bundles = [bundle for model in models for bundle in bundles_for(model, precisions or DEFAULT_PRECISIONS, source)]
     plan = plan_comparison(bundles, task, settings)
+    if not any(entrant.is_prompted for entrant in plan.entrants):
+        given = [f"--{name}" for name in ("dev", "prompt") if options[name] is not None]
+        if given:
+            raise InputError(
+                f"{' and '.join(given)}: for prompts of language models, of which there is none among these"
+            )
     with progress("measuring", plan.steps) as bar:
         comparison = run_comparison(plan, bar.advance)
     _write(comparison, wanted)

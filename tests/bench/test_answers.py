@@ -1,9 +1,10 @@
 import pytest
 
 from edgekit.bench.answers import answer_bulk, answer_each, shared_prefix_bytes
+from edgekit.bench.prompts import builtin_prompts, render
 from edgekit.bench.worker import answer
 from edgekit.runtime import TextGenerator, Translator
-from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
+from tests.runtime.causal_lm_bundles import CONTROL, byte_level, write_text_bundle
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,15 @@ def test_a_cache_of_the_shared_prefix_holds_no_item(generator, tmp_path, llama_c
         assert known == next(index for index, (one, two) in enumerate(both) if one != two) > 5
     assert shared_prefix_bytes(generator, {"asked": ["x", "y"]})["bytes"] == 0
     assert shared_prefix_bytes(generator, {"asked": ["x", "x" * 999]})["bytes"] == 0
+
+
+def test_a_template_that_is_the_translation_interface_gets_the_bare_message(tmp_path, llama_case):
+    # As models/training/publish.py writes it: the message, then the token behind which the model translates.
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}" + CONTROL[2]
+    (prompt,) = (prompt for prompt in builtin_prompts("translation") if prompt.name == "message-only")
+    message = render(prompt, "hello", [], {})
+    bundle = write_text_bundle(tmp_path / "lm", llama_case, byte_level(), chat=template)
+    with TextGenerator.load(bundle) as model:
+        expected = model.generate_ids([[*model.encode("hello"), model.encode_chat(message)[-1]]], max_new_tokens=9)[0]
+        assert model.decode([model.encode_chat(message)[-1]]) == ""
+        assert answer_each(model, ask(message))["answers"][0]["text"] == model.decode(expected)

@@ -91,6 +91,16 @@ def test_a_report_is_compared_with_another(compared, folder, tmp_path):
         (["marian", "--task", "translate:en-de", "--report", "absent/x.html"], 1, ["its directory does not exist"]),
         (["marian", "--task", "translate:en-de", "--testset", "a", "--testset", "b"], 1, ["has one test set"]),
         (["marian", "--memory", "5M", "--dev", "x"], 1, ["--dev and --memory belong to a comparison on one task"]),
+        (
+            ["marian", "--task", "translate:en-de", "--prompt", "prompt.toml"],
+            1,
+            ["--prompt: for prompts of language models"],
+        ),
+        (
+            ["marian", "--task", "translate:en-de", "--report", "a", "--json", "a"],
+            2,
+            ["name the same file: choose two"],
+        ),
         (["--task", "translate:en-de"], 2, ["--task compares models: name one or more"]),
         (["marian", "--compare", "a", "b"], 2, ["--compare measures nothing, so a model does not apply"]),
         (["--compare", "a", "b", "--limit", "3"], 2, ["so --limit does not apply; leave it out"]),
