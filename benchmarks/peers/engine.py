@@ -42,7 +42,8 @@ def ctranslate2(model: Path, threads: int) -> tuple[str, Translate]:
     """A converted directory; its pieces are looked up once, before anything is timed."""
     import ctranslate2 as ct2
 
-    precision = "int8" if model.name.endswith("int8") else "float32"
+    precision = "int8" if "-int8" in model.name else "float32"
+    use_vmap = model.name.endswith("-vmap")
     translator = ct2.Translator(str(model), compute_type=precision, inter_threads=1, intra_threads=threads)
     pieces = json.loads((model / "shared_vocabulary.json").read_text("utf-8"))
     ids = {piece: number for number, piece in enumerate(pieces)}
@@ -53,6 +54,7 @@ def ctranslate2(model: Path, threads: int) -> tuple[str, Translate]:
             beam_size=beams,
             max_decoding_length=max_length,
             min_decoding_length=max_length if exact else 1,
+            use_vmap=use_vmap,
         )
         return [[ids[piece] for piece in result.hypotheses[0]] for result in found]
 

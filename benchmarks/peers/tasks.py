@@ -110,7 +110,7 @@ def marian_en_de(quick: bool) -> Task:
         "marian-en-de",
         checkpoint,
         MARIAN_ENGINES,
-        ("int8", "fp32"),
+        ("int8", "int8-static", "int8-shortlist", "int8-vmap", "fp32"),
         [[*source.encode(text), 0] for text in texts],
         references,
         LONGEST,
