@@ -44,6 +44,7 @@ EXTRA_OF_MODULE = {
     "google": "export",
     "huggingface_hub": "export",
     "onnx_ir": "export",
+    "optimum": "optimum",
     "safetensors": "export",
     "sentencepiece": "export",
     "yaml": "export",

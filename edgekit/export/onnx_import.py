@@ -25,6 +25,7 @@ from edgekit.errors import BundleError, InputError, SourceError
 from edgekit.export.check_import import check_imported_seq2seq, check_imported_text_model
 from edgekit.export.foreign_weights import ForeignWeights
 from edgekit.export.onnx_folder import OnnxFolder
+from edgekit.export.optimum import TASKS, export_with_optimum
 from edgekit.export.read_onnx import ImportedModel, read_imported_seq2seq, read_imported_text_model
 from edgekit.export.sources.checkpoint import Checkpoint
 from edgekit.export.sources.onnx_directory import read_onnx_directory
@@ -42,6 +43,8 @@ from edgekit.runtime.hub_tokenizer import HubTokenizer
 
 TOKENIZER_FILE, CHAT_TEMPLATE_FILE = "tokenizer.json", "chat_template.jinja"
 SELF_CHECK_TEXT = "The weather is fine today."
+# Kinds of checkpoints that optimum has to export first.
+TRACED = ("optimum-causal-lm", "optimum-seq2seq")
 GRAPH_ROLES = ("encoder", "decoder", "decoder_with_past", "model")
 
 
@@ -81,6 +84,22 @@ def import_checkpoint(
         whole = Path(folder) / checkpoint.name
         _import_fp32(checkpoint, graphs, whole, force=False)
         return quantize_bundle(whole, precision, target, force=force)
+
+
+def import_through_optimum(
+    checkpoint: Checkpoint, precision: str = "int8", output: Path | None = None, *, force: bool = False
+) -> Path:
+    """Exports a checkpoint of one of the kinds `TRACED` with optimum, and imports that.
+
+    Arguments, result and errors are `import_checkpoint`'s.
+    """
+    check_target(output or Path(f"{checkpoint.name}-{precision}"), force)
+    with tempfile.TemporaryDirectory(prefix="edgekit-optimum-") as folder:
+        graphs = Path(folder)
+        task = TASKS[TRACED.index(checkpoint.kind)]
+        export_with_optimum(checkpoint.files["config"].parent, graphs, task)
+        traced = read_onnx_directory(graphs, checkpoint.name, checkpoint)
+        return import_checkpoint(traced, precision, output, force=force)
 
 
 def _import_fp32(checkpoint: Checkpoint, graphs: OnnxFolder, target: Path, *, force: bool) -> None:

@@ -17,7 +17,7 @@ from edgekit.errors import SourceError
 
 __all__ = ["Checkpoint", "Progress", "ProgressBar", "UnavailableSourceError", "no_progress", "source_record"]
 
-Kind = Literal["marian", "seq2seq", "bergamot", "causal-lm", "gguf", "onnx"]
+Kind = Literal["marian", "seq2seq", "bergamot", "causal-lm", "gguf", "onnx", "optimum-seq2seq", "optimum-causal-lm"]
 # Encoder-decoders whose texts are not translations: summaries, answers, whatever they were trained for.
 TEXT_TO_TEXT_TYPES = ("t5", "mt5", "bart", "pegasus")
 
@@ -37,14 +37,16 @@ class Checkpoint:
         name: Plain name for the bundle: the recipe's, the hub repository's or the directory's.
         kind: ``marian``, a Hugging Face MarianMT repository; ``seq2seq``, one of another encoder-decoder;
             ``causal-lm``, one of a decoder-only model; ``gguf``, one file with weights and tokenizer; ``bergamot``, a
-            Marian binary with SentencePiece models.
+            Marian binary with SentencePiece models; ``onnx``, graphs that optimum exported; ``optimum-seq2seq`` and
+            ``optimum-causal-lm``, a Hugging Face repository that optimum has to export.
         files: Path by role. ``marian`` and ``causal-lm``: ``config``, ``weights`` (``model.safetensors``, the index of
             sharded ones with ``shard_1`` and so on, or ``pytorch_model.bin``), and where present ``generation_config``,
             ``tokenizer_config``, ``special_tokens_map``. ``marian`` also: ``source_spm``, ``target_spm``, ``vocab``,
             and where present ``target_vocab``. ``causal-lm`` also: ``tokenizer``, and where present ``chat_template``.
             ``seq2seq`` also: ``spm``, ``tokenizer``, or ``vocab`` with ``merges``; with ``spm`` perhaps ``vocab``.
             ``gguf``: ``weights``. ``bergamot``: ``weights``, ``source_spm``, ``target_spm`` (the same path if the
-            vocabulary is shared), and where present ``shortlist``.
+            vocabulary is shared), and where present ``shortlist``. ``onnx``: ``config`` and ``tokenizer``, and
+            ``encoder``, ``decoder`` and ``decoder_with_past`` or ``model``. ``optimum-*``: whatever there is.
         languages: ``{"source": code or None, "target": code or None}``, as in the manifest.
         license: SPDX identifier or words; None if unknown.
         source: The manifest's ``source``: ``type``, ``id``, ``revision``, ``license``, ``files`` (SHA-256 by name).
@@ -66,7 +68,11 @@ class Checkpoint:
         """The manifest's ``task``: ``translation``, ``text2text`` or ``text-generation``."""
         if self.model_type in TEXT_TO_TEXT_TYPES:
             return "text2text"
-        return "text-generation" if self.kind in ("causal-lm", "gguf") else "translation"
+        if self.kind in ("causal-lm", "gguf", "optimum-causal-lm") or "model" in self.files:
+            return "text-generation"
+        if self.kind in ("onnx", "optimum-seq2seq") and None in self.languages.values():
+            return "text2text"
+        return "translation"
 
 
 def source_record(

@@ -25,6 +25,7 @@ from typing import Any
 from edgekit.bundle.files import MANIFEST_NAME, hash_file
 from edgekit.cache import source_dir
 from edgekit.errors import EdgekitError, SourceError, UnsupportedError
+from edgekit.export.optimum import has_optimum, optimum_task
 from edgekit.export.sources.checkpoint import Checkpoint, Kind, source_record
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.gzip_file import unpack_gzip
@@ -35,6 +36,7 @@ from edgekit.export.sources.repository_files import (
     SEQ2SEQ_TYPES,
     WEIGHT_FILES,
     check_type,
+    find_any_files,
     find_files,
 )
 from edgekit.export.sources.shortlist_file import MAGIC as SHORTLIST_MAGIC
@@ -123,7 +125,7 @@ def read_pinned_files(
 def check_model_type(directory: Path) -> None:
     """Raises `UnsupportedError` if a directory's config.json declares a type that edgekit does not export."""
     if (model_type := _model_type(directory)) is not None:
-        check_type(model_type, str(directory))
+        _optimum_kind(directory, model_type)
 
 
 def is_whole(directory: Path) -> bool:
@@ -152,10 +154,30 @@ def _find_checkpoint(directory: Path) -> tuple[Kind, dict[str, Path]]:
         raise SourceError(f"{directory} holds two checkpoints, {candidates[0]} and {candidates[1]}; {advice}")
     if gguf_files:
         return "gguf", {"weights": gguf_files[0]}
+    if model_type is not None and (traced := _optimum_kind(directory, model_type)) is not None:
+        return traced, find_any_files(directory, str(model_type))
     if model_type is not None:
         files = find_files(directory, model_type)
         return "marian" if model_type == "marian" else "seq2seq" if model_type in SEQ2SEQ_TYPES else "causal-lm", files
     return "bergamot", _bergamot_files(directory, binaries)
+
+
+def _optimum_kind(directory: Path, model_type: object) -> Kind | None:
+    """The kind of a checkpoint that optimum has to export; None for one that edgekit exports itself.
+
+    Raises:
+        UnsupportedError: Neither does, or optimum is not installed.
+    """
+    try:
+        check_type(model_type, str(directory))
+    except UnsupportedError as error:
+        is_seq2seq = read_json(directory / "config.json", "the model's configuration").get("is_encoder_decoder") is True
+        if not has_optimum():
+            raise UnsupportedError(f'{error}; for more, pip install "edgekit[optimum]"') from None
+        if optimum_task(str(model_type), is_encoder_decoder=is_seq2seq) is None:
+            raise UnsupportedError(f"{error}; optimum doesn't export it as such a model either") from None
+        return "optimum-seq2seq" if is_seq2seq else "optimum-causal-lm"
+    return None
 
 
 def _model_type(directory: Path) -> object:

@@ -21,6 +21,7 @@ __all__ = [
     "SEQ2SEQ_TYPES",
     "WEIGHT_FILES",
     "check_type",
+    "find_any_files",
     "find_files",
     "select_files",
 ]
@@ -59,6 +60,8 @@ SEQ2SEQ_FILES = {
     "special_tokens_map": "special_tokens_map.json",
 }
 SPM_FILES = ("spiece.model", "sentencepiece.bpe.model")
+# What else transformers makes a tokenizer of.
+OTHER_TOKENIZER_FILES = ("tokenizer.model", "vocab.txt", "added_tokens.json")
 MARIAN_REQUIRED = ("config", "source_spm", "target_spm", "vocab")
 CAUSAL_LM_REQUIRED = ("config", "tokenizer")
 # safetensors first: they can hold nothing but tensors.
@@ -100,6 +103,24 @@ def find_files(directory: Path, model_type: object) -> dict[str, Path]:
     return files | weights
 
 
+def find_any_files(directory: Path, model_type: str) -> dict[str, Path]:
+    """The files of a checkpoint that transformers itself is to read, as far as edgekit knows their names.
+
+    Raises:
+        UnsupportedError: Weights in a form that edgekit does not read.
+        SourceError: Weights are missing.
+    """
+    names = {**SEQ2SEQ_FILES, **CAUSAL_LM_FILES}
+    files = {role: directory / file for role, file in names.items() if (directory / file).is_file()}
+    weights = _find_weights(directory)
+    if not weights:
+        raise SourceError(
+            f"{directory} lacks {', '.join(WEIGHT_FILES[:-1])} or {WEIGHT_FILES[-1]}, which a checkpoint of type "
+            f"{model_type} needs"
+        )
+    return files | weights
+
+
 def select_files(names: Iterable[str], where: str) -> tuple[list[str], list[str]]:
     """Those of a repository's files that an export may need: descriptions, and one form of the weights; never code.
 
@@ -112,7 +133,9 @@ def select_files(names: Iterable[str], where: str) -> tuple[list[str], list[str]
     """
     present = set(names)
     files = (MARIAN_FILES, CAUSAL_LM_FILES, SEQ2SEQ_FILES)
-    wanted = dict.fromkeys([*(name for group in files for name in group.values()), *SPM_FILES, *DOCUMENTS])
+    wanted = dict.fromkeys(
+        [*(name for group in files for name in group.values()), *SPM_FILES, *OTHER_TOKENIZER_FILES, *DOCUMENTS]
+    )
     weights = [file for file in WEIGHT_FILES if file in present][:1]
     if weights == [INDEX_FILE]:
         weights += sorted(filter(_SHARD.fullmatch, present))
