@@ -74,10 +74,10 @@ class Recipe:
     Attributes:
         name: The name, or a pattern that holds ``<src>`` and ``<tgt>``.
         title: A few words for people.
-        task: ``translation`` or ``text-generation``, as in a bundle's manifest.
-        family: The checkpoint's format, ``marian`` or ``bergamot``; of a decoder-only model its ``model_type``.
+        task: ``translation``, ``text2text`` or ``text-generation``, as in a bundle's manifest.
+        family: The checkpoint's format, ``marian`` or ``bergamot``; of every other model its ``model_type``.
         chat: Whether it was trained to follow a conversation.
-        source_language: Language code, or ``<src>`` in a pattern; None of a model that translates nothing.
+        source_language: Language code, or ``<src>`` in a pattern; None of a model of many, or of none.
         target_language: Language code, or ``<tgt>`` in a pattern; None likewise.
         test_sets: Names of packaged test sets that suit it, where its language pair has them.
         sources: Where the checkpoint comes from, in the order to try.

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from edgekit.errors import ModelNotFoundError
-from edgekit.export.sources.repository_files import CAUSAL_LM_TYPES
+from edgekit.export.sources.checkpoint import TEXT_TO_TEXT_TYPES
+from edgekit.export.sources.repository_files import CAUSAL_LM_TYPES, SEQ2SEQ_TYPES
 from edgekit.recipes import closest_names, embedded_dir, find_recipe, load_recipes
 
 
@@ -20,7 +21,11 @@ def test_exact_names_go_before_patterns_in_alphabetical_order():
 @pytest.mark.parametrize("recipe", load_recipes(), ids=lambda recipe: recipe.name)
 def test_every_recipe_states_what_a_user_must_know(recipe):
     assert recipe.title
-    if recipe.task == "translation":
+    if recipe.family in SEQ2SEQ_TYPES:
+        # Many languages or none, so that no packaged test set is its own.
+        assert recipe.task == ("text2text" if recipe.family in TEXT_TO_TEXT_TYPES else "translation")
+        assert (recipe.source_language, recipe.target_language, recipe.test_sets) == (None, None, ())
+    elif recipe.task == "translation":
         assert recipe.family in ("marian", "bergamot")
         assert recipe.source_language
         assert recipe.target_language

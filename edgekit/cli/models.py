@@ -29,9 +29,9 @@ def command(as_json: bool) -> None:
     """List the models that edgekit knows by name.
 
     Where a model has several sources, they are tried in the order shown; sizes and licences follow that order. The use
-    is a translation's pair of languages, chat, or text: a model that only continues what it is given. Any repository on
-    the Hugging Face hub (org/name) of one of these families, any such local checkpoint and any GGUF file of one can be
-    exported too.
+    is a translation's pair of languages (or many), text to text, chat, or text: a model that only continues what it is
+    given. Any repository on the Hugging Face hub (org/name) of one of these families, any such local checkpoint and any
+    GGUF file of one can be exported too.
 
     \b
     Examples:
@@ -95,6 +95,8 @@ def _build_table(described: list[dict[str, Any]]) -> Table:
 def _use(model: dict[str, Any]) -> str:
     if model["languages"]["source"] is not None:
         return "{source}-{target}".format(**model["languages"])
+    if model["task"] != "text-generation":
+        return "many languages" if model["task"] == "translation" else "text to text"
     return "chat" if model["chat"] else "text"
 
 

@@ -254,7 +254,7 @@ def _write_text(path: Path, text: str) -> None:
 def _check_precision(precision: str, task: str | None) -> None:
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if precision == "int4" and task == "translation":
+    if precision == "int4" and task in ("translation", "text2text"):
         raise InputError("int4 is for decoder-only models; choose int8 or fp32 for this one")
 
 

@@ -146,11 +146,13 @@ def _from_path(recipe: Recipe, source: str) -> Checkpoint:
     path = _source_path(source)
     checkpoint = _read_path(path, recipe.name)
     kinds = ("causal-lm", "gguf") if recipe.task == "text-generation" else (recipe.family,)
-    if checkpoint.kind not in kinds:
+    if (checkpoint.model_type or checkpoint.kind) not in kinds:
         wanted_kind = "decoder-only" if recipe.task == "text-generation" else recipe.family
         raise SourceError(f"{recipe.name} is a {wanted_kind} model, found a {checkpoint.kind} one in {path}")
     wanted = {"source": recipe.source_language, "target": recipe.target_language}
-    if any(found is not None and found != wanted[side] for side, found in checkpoint.languages.items()):
+    if checkpoint.kind != "seq2seq" and any(
+        found is not None and found != wanted[side] for side, found in checkpoint.languages.items()
+    ):
         found_pair, pair = ("-".join(codes[side] or "?" for side in wanted) for codes in (checkpoint.languages, wanted))
         does = f"translates {pair}" if pair != "?-?" else "is no translation model"
         raise SourceError(
