@@ -12,6 +12,9 @@ from edgekit.export.sources.local_directory import read_directory
 from edgekit.graph import reference
 from edgekit.graph.reference_products import ReferenceProducts
 from edgekit.graph.tensors import QuantizedTensor
+from edgekit.quantize.calibrate import calibrate
+from edgekit.quantize.migration import migrate
+from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from edgekit.recipes import embedded_dir
 from edgekit.runtime import load, session
@@ -48,16 +51,19 @@ class Recorder(ReferenceProducts):
         return super().linear(x, layer, name, transposed=transposed, in_float=in_float)
 
 
-@pytest.fixture(scope="module")
-def products(embedded_int8):
+@pytest.fixture(scope="module", params=["int8-dynamic", "int8-static", "int8-smooth"])
+def products(request, embedded_fp32, embedded_int8):
     """Activations and weights of every integer product, for the sentence of the bundle's self-check."""
     model = read_marian(read_directory(embedded_dir("marian-en-de"), "marian-en-de"))
     recorded = load(embedded_int8).manifest.self_check
     target = np.array([model.generation.start_token_id, *recorded.output_ids])
+    scheme = named_scheme("seq2seq", request.param)
+    calibration = calibrate(embedded_fp32, ["The weather is fine today."]) if scheme.needs_calibration else None
+    weights, calibration = migrate(model.config, model.weights, scheme, calibration)
     Recorder.found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference, "ReferenceProducts", Recorder)
-        calculation = reference.Reference(model.config, quantize_weights(model.weights), "int8")
+        calculation = reference.Reference(model.config, quantize_weights(weights, scheme, calibration), "int8")
     calculation.logits(np.array(recorded.input_ids), target)
     return Recorder.found
 
@@ -92,6 +98,12 @@ def test_unsigned_weights_give_the_exact_product(products):
     for activations, weights in products.values():
         exact = activations.astype(np.int64) @ weights.astype(np.int64)
         np.testing.assert_array_equal(unsigned_product(activations, weights), exact)
+
+
+def test_pairs_of_four_bit_weights_never_saturate():
+    """Whatever the zero point: the unsigned side is the weight, 15 at most, the signed one the input."""
+    activations, weights = np.full((1, 8), 127, np.int8), np.full((8, 1), 15, np.uint8)
+    assert vpmaddubsw_product(weights.T, activations.T) == (np.array([[8 * 15 * 127]]), 0)
 
 
 def test_the_largest_products_fit_32_bits():
