@@ -15,6 +15,8 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 # Shares of the font size. DejaVu Sans, the widest of the usual interface fonts, has 0.59 on average, and 0.67 if bold.
 CHARACTER, WIDE_CHARACTER = 0.6, 1.0
 BOLD = 1.13
+# Embeddings, overrides and isolates: after a name that holds one, the verdict's own words would run backwards.
+REORDERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class Drawing:
@@ -62,13 +64,14 @@ class Drawing:
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for control characters, lone surrogates and what XML doesn't allow; lines and tabs stay."""
-    return "".join(
-        "\ufffd"
-        if (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t") or character in "\ufffe\uffff"
-        else character
-        for character in text
-    )
+    """The text with U+FFFD for control characters, lone surrogates, what XML doesn't allow, and `REORDERING`."""
+    return "".join("\ufffd" if _is_unusable(character) else character for character in text)
+
+
+def _is_unusable(character: str) -> bool:
+    if unicodedata.category(character) in ("Cc", "Cs"):
+        return character not in "\n\t"
+    return character in REORDERING or character in "\ufffe\uffff"
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:

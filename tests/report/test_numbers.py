@@ -91,6 +91,10 @@ def test_control_characters_and_surrogates_are_replaced_and_lines_kept():
     assert printable("a\x1b[31m\x00\n\tb\ud800\uffffç漢") == "a\ufffd[31m\ufffd\n\tb\ufffd\ufffdç漢"
 
 
+def test_marks_that_reorder_what_follows_are_replaced_and_right_to_left_text_stays():
+    assert printable("a\u202eb\u2066c שלום") == "a\ufffdb\ufffdc שלום"
+
+
 def test_a_long_name_keeps_its_beginning_and_end():
     assert shortened("smollm2-135m-instruct int8", 14) == "smollm2…t int8"
     assert shortened("marian int8", 14) == "marian int8"
