@@ -19,11 +19,11 @@ LIBRARIES = "import onnxruntime, numpy, tokenizers"
 OWN = "import edgekit.runtime, edgekit.runtime.text_generator"
 TIMED = """
 import time
-start = time.perf_counter()
+start = time.process_time()
 {libraries}
-middle = time.perf_counter()
+middle = time.process_time()
 {own}
-print(middle - start, time.perf_counter() - middle)
+print(middle - start, time.process_time() - middle)
 """
 
 
