@@ -8,7 +8,7 @@ refused (a bundle, a task, a setting) is refused by `plan_comparison`, before mi
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from edgekit.bench.task_rounds import EntrantMeasurement, Sample, TaskSettings, 
 from edgekit.bench.tasks import Development, Task
 from edgekit.bench.worker_process import WorkerProcess, worker_command
 from edgekit.errors import InputError, UnsupportedError
+from edgekit.quality.metrics import sentence_statistics
 
 __all__ = ["ComparisonPlan", "plan_comparison", "run_comparison"]
 
@@ -113,7 +114,10 @@ def run_comparison(
         models=models,
         floors=floors(plan.task, plan.settings),
         pairs=pairs(models, scored, plan.settings),
-        warnings=tuple(_warnings(environment, conditions, measurements, plan.settings)),
+        warnings=(
+            *_warnings(environment, conditions, measurements, plan.settings),
+            *_prompt_warnings(asked, plan),
+        ),
     )
 
 
@@ -213,3 +217,18 @@ def _warnings(
                 f"{name}: {refused} of {len(measurement.outputs)} items were longer than it takes, and count as empty"
             )
     return found
+
+
+def _prompt_warnings(asked: Sequence[_Asked], plan: ComparisonPlan) -> Iterator[str]:
+    """Of language models that, in the best of words, are no better than a copy of the input."""
+    if plan.development is None:
+        return
+    task, items = plan.task, plan.development.items
+    copied = sentence_statistics(task.metrics[0], items.inputs, items.references, task.target_language).score()
+    for choice, entrant in ((one.choice, one.asking.entrant) for one in asked):
+        best = max((trial.score or 0.0 for trial in choice.trials), default=0.0) if choice else copied + 1
+        if best <= copied:
+            yield (
+                f"{entrant.name}: no prompt scored more on development text ({best:.1f} {task.metrics[0]}) than "
+                f"copying the input ({copied:.1f}); the best of them is used"
+            )

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -94,6 +95,14 @@ def test_the_prompt_that_is_best_on_development_text_is_used(entrants, task, qui
     assert choice.shown == f"<user> {task.test.inputs[0]}"
     assert (choice.devset, choice.devset_items) == ("dev", 5)
     assert found.models[1].quality["chrf"].points == pytest.approx(100)
+
+
+def test_a_model_that_no_prompt_makes_better_than_copying_is_warned_of(entrants, task, quiet_machine):
+    _, found = run(entrants(lm={"answers": {"dog": "no"}}), task, quiet_machine)
+    expected = r"lm int8: no prompt scored more on development text \(.* chrf\) than copying the input \(.*\); the best"
+    assert any(re.match(expected, warning) for warning in found.warnings)
+    _, found = run(entrants(), task, quiet_machine)
+    assert not [warning for warning in found.warnings if "no prompt scored more" in warning]
 
 
 def test_a_prompt_that_cannot_be_used_says_why(entrants, task, quiet_machine):
