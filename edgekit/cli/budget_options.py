@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgekit.quantize.scheme import Scheme
 
 CALIBRATION_TEXTS = 128
+MIX_SUFFIX = "mix"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def quantize_within(fp32: Path, target: Path | None, wanted: Wanted, force: bool
 
     Args:
         fp32: the fp32 bundle.
-        target: the new bundle's directory; None for ``./<name>-<precision>``.
+        target: the new bundle's directory; None for ``./<name>-<precision>``, of a search ``./<name>-mix``.
         wanted: what was asked for.
         force: replace an existing bundle.
 
@@ -115,15 +116,18 @@ def quantize_within(fp32: Path, target: Path | None, wanted: Wanted, force: bool
 
     budgets = wanted.budgets()
     manifest = open_bundle(fp32).manifest
-    target = target or Path(f"{manifest.name}-{wanted.precision}")
+    scheme = None if wanted.scheme is None else _named(manifest.kind, wanted.scheme)
+    suffix = MIX_SUFFIX if wanted.search else wanted.precision if scheme is None else scheme.precision
+    target = target or Path(f"{manifest.name}-{suffix}")
     check_target(target, force)
     if budgets:
+        from edgekit.gate.acceptance import development_for
         from edgekit.gate.budget import check_budgets
 
         check_budgets(budgets, manifest.task)
+        development_for(manifest, wanted.dev)  # before minutes of quantising
     if wanted.search:
         return _search(fp32, target, wanted, budgets, force)
-    scheme = None if wanted.scheme is None else _named(manifest.kind, wanted.scheme)
     calibration = None if scheme is None else _calibration(fp32, scheme, wanted.dev)
 
     def make(path: Path) -> Path:

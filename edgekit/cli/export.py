@@ -26,7 +26,10 @@ from edgekit.recipes import find_recipe
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True)
 @budget_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The bundle's directory; default ./NAME-PRECISION."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The bundle's directory; default ./NAME-PRECISION, or ./NAME-mix.",
 )
 @click.option(
     "--source",
@@ -70,7 +73,7 @@ def command(
     """
     wanted = Wanted(precision, scheme, max_loss, dev, search, cost)
     wanted.budgets()
-    if (target := output or known_output(model, precision)) is not None:
+    if (target := output or (known_output(model, precision) if wanted.is_plain else None)) is not None:
         check_target(target, force)
     from edgekit.export import export
 

@@ -20,7 +20,10 @@ from edgekit.cli.budget_options import Wanted, budget_options, quantize_within
 @click.option("--precision", type=click.Choice(["int8", "int4"]), default="int8", show_default=True)
 @budget_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The new bundle's directory; default ./NAME-PRECISION."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The bundle's directory; default ./NAME-PRECISION, or ./NAME-mix.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(
