@@ -17,6 +17,7 @@ from edgekit.bundle.consistency import SCHEMES
 from edgekit.export import read_causal_lm, read_seq2seq
 from edgekit.export.gguf_config import FAMILIES
 from edgekit.recipes import load_recipes
+from tests.export import optimum_models
 from tests.graph import test_bergamot_parity, test_causal_lm_parity, test_marian_parity, test_seq2seq_parity
 
 DOCUMENT = Path(__file__).parent / "models.md"
@@ -44,6 +45,9 @@ def _rows() -> Iterator[tuple[str, ...]]:
         in_gguf = any(family["model_type"] == model_type for family in FAMILIES.values())
         tested = sum(name.split()[0] == model_type for name in test_causal_lm_parity.CASES)
         yield _row(model_type, f"{HUB}, GGUF" if in_gguf else HUB, "causal-lm", tested)
+    for model_type in optimum_models.MODELS:
+        kind = "seq2seq" if model_type in optimum_models.SEQ2SEQ else "causal-lm"
+        yield _row(model_type, "hub, directory (optimum), ONNX", kind, 1)
 
 
 def _row(model_type: str, sources: str, kind: str, tested: int, reference: str = "transformers") -> tuple[str, ...]:
