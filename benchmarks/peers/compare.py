@@ -61,7 +61,7 @@ def measure(task: Task, threads: int, arguments: argparse.Namespace) -> tuple[li
         for beams in arguments.beams:
             for batch in arguments.batches:
                 able = [engine for engine in running if engine.can(batch, beams)]
-                rows += round_robin(task, able, batch, beams, threads, arguments.rounds)
+                rows += round_robin(task, able, batch, beams, threads, arguments.rounds, left_out)
     return rows, left_out
 
 
@@ -73,18 +73,23 @@ def contenders(task: Task, threads: int, arguments: argparse.Namespace) -> Itera
 
 
 def round_robin(
-    task: Task, engines: list[Engine], batch: int, beams: int, threads: int, rounds: int
+    task: Task, engines: list[Engine], batch: int, beams: int, threads: int, rounds: int, left_out: list[str]
 ) -> list[dict[str, Any]]:
-    """Runs one setting; a row for each engine."""
+    """Runs one setting; a row for each engine that comes through, a line in ``left_out`` for each that ends in it."""
     sentences = task.sentences[: task.count(batch)]
     timed: dict[str, list[float]] = {engine.label: [] for engine in engines}
     before = read_cpu([engine.pid for engine in engines])
     for number in range(rounds + 1):
         turn = number % max(1, len(engines))
         for engine in engines[turn:] + engines[:turn]:
-            reply = engine.ask(task.request(sentences, batch, beams))
+            try:
+                reply = engine.ask(task.request(sentences, batch, beams))
+            except LeftOut as reason:
+                left_out.append(f"{task.name}, {engine.label}, beams {beams}, batch {batch}: ended, {reason}")
+                continue
             if number:
                 timed[engine.label].append(reply["seconds"])
+        engines = [engine for engine in engines if engine.is_running]
     busy = background_cores(before, read_cpu([engine.pid for engine in engines]))
     setting = {"model": task.name, "threads": threads, "batch": batch, "beams": beams, "sentences": len(sentences)}
     return summarise(setting | {"background_cores": round(busy, 2)}, task, engines, timed)

@@ -134,9 +134,14 @@ class Engine:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def can(self, batch: int, beams: int) -> bool:
-        """Whether the engine has batches of this size, and beams."""
-        return (batch == 1 or not self._one_at_a_time) and (beams == 1 or not self._greedy_only)
+        """Whether the engine has batches of this size, and beams, and still runs."""
+        return self.is_running and (batch == 1 or not self._one_at_a_time) and (beams == 1 or not self._greedy_only)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request."""
