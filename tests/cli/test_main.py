@@ -224,4 +224,4 @@ def test_completion_for_an_unknown_shell_lists_the_known_ones(capsys):
 
 
 def test_every_optional_module_has_an_extra_that_exists():
-    assert set(EXTRA_OF_MODULE.values()) <= {"cli", "export", "serve", "bench"}
+    assert set(EXTRA_OF_MODULE.values()) <= {"cli", "export", "optimum", "serve", "bench"}
