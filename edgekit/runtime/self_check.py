@@ -45,10 +45,11 @@ def check_once(bundle: Bundle, say: Callable[[], Sequence[int]]) -> None:
         return
     found = tuple(say())
     if in_common(recorded, found) < LEAST_IN_COMMON:
+        precision = bundle.manifest.precision
+        advice = "" if precision == "fp32" else "use an fp32 bundle, and "
         raise BundleError(
             f"{bundle.path}: its recorded sentence comes out as {_listed(found)} on this CPU, expected "
-            f"{_listed(recorded)}; its {bundle.manifest.precision} arithmetic is wrong here: use an fp32 bundle, and "
-            "please report your CPU's name"
+            f"{_listed(recorded)}; its {precision} arithmetic is wrong here: {advice}please report your CPU's name"
         )
     # Where the bundle itself was not remembered, it is too young for that.
     if is_verified(bundle.path, bundle.fingerprint):

@@ -80,6 +80,13 @@ def test_other_words_are_refused_in_one_line(bundle):
         self_check.check_once(opened, saying([11, 12]))
 
 
+def test_an_fp32_bundle_is_not_told_to_be_one(bundle):
+    opened = open_bundle(bundle)
+    fp32 = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, precision="fp32"))
+    with pytest.raises(BundleError, match=r"\]; its fp32 arithmetic is wrong here: please report your CPU's name$"):
+        self_check.check_once(fp32, saying([11, 12]))
+
+
 def test_a_kernel_that_is_wrong_is_found_at_load(bundle, monkeypatch):
     search = "edgekit.runtime.greedy.GreedySearch.search"
     monkeypatch.setattr(search, lambda self, rows, *rest: [[5] * 9 for _ in rows])
