@@ -180,7 +180,7 @@ def test_a_target_that_exists_is_replaced_only_when_told_so(directory, packed, t
     pack_bundle(directory, packed, force=True)
     with pytest.raises(OutputError, match=r"tiny: exists already; choose another output$"):
         pack_bundle(packed, directory, force=True)
-    with pytest.raises(OutputError, match="cannot write the bundle: .*; nothing was written"):
+    with pytest.raises(OutputError, match=r"cannot write the bundle: .*; nothing was written"):
         pack_bundle(directory, packed / "below")
     assert not list(tmp_path.glob(".*"))
 
