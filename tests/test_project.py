@@ -20,13 +20,16 @@ SOURCES = [path for folder in ("edgekit", "models") for path in sorted((ROOT / f
 # Third-party modules that each part may import, at any depth of its code; a part that is not here may import none.
 THIRD_PARTY = {
     "graph": {"numpy", "onnx_ir", "safetensors"},
-    "quantize": {"numpy"},
+    "quantize": {"numpy", "onnx_ir", "onnxruntime"},
     "export": {
         "filelock",
         "gguf",
         "google",
         "huggingface_hub",
         "numpy",
+        "onnx_ir",
+        "onnxruntime",
+        "optimum",
         "safetensors",
         "sentencepiece",
         "tokenizers",
