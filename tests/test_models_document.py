@@ -16,7 +16,8 @@ def test_the_table_is_what_the_code_gives():
 
 def test_every_architecture_has_a_row_and_every_recipe_stands_in_one():
     rows = models_table.table().splitlines()[2:]
-    assert [row.split("`")[1] for row in rows] == ["marian", "bergamot", *SEQ2SEQ_TYPES, *CAUSAL_LM_TYPES]
+    natively = ["marian", "bergamot", *SEQ2SEQ_TYPES, *CAUSAL_LM_TYPES]
+    assert [row.split("`")[1] for row in rows][: len(natively)] == natively
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[2])}
     assert named == {recipe.name for recipe in load_recipes()}
 

