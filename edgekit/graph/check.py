@@ -97,28 +97,30 @@ def _run(
     directory: Path, config: Seq2SeqConfig, weights: Weights, precision: str, source: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits of every position, and what the decoder of the bundle, which shows none, chooses there."""
+    # One graph after the other: each session holds a copy of the matrices, laid out for its products.
+    shared = encode(directory, config, source, sentences=1)
     path = directory / "logits.onnx"
     with contextlib.ExitStack() as stack:
         stack.callback(path.unlink, missing_ok=True)
         write_logits_decoder(path, config, weights, precision)
         decoder = create_session(path)
-    greedy = create_session(directory / DECODER_FILE)
-    shared = encode(directory, config, source, sentences=1)
     carried: dict[str, np.ndarray] = {
         state.past: initial_value(state, 1, TARGET_LENGTH)
         for state in state_tensors(config)
         if state.kind != "constant"
     }
-    logits, choices = [], []
+    logits, steps = [], []
     names = [output.name for output in decoder.get_outputs()]
     for position, token in enumerate(target):
         step = {"input_ids": np.array([token]), "positions": np.array([position]), **shared, **carried}
-        choices.append(greedy.run(["next_ids"], step)[0][0])
+        steps.append(step)
         outputs = dict(zip(names, decoder.run(None, step), strict=True))
         logits.append(outputs.pop("logits")[0])
         del outputs["next_ids"]
         carried = {name.replace("present_", "past_"): value for name, value in outputs.items()}
-    return np.stack(logits), np.array(choices)
+    del decoder
+    greedy = create_session(directory / DECODER_FILE)
+    return np.stack(logits), np.array([greedy.run(["next_ids"], step)[0][0] for step in steps])
 
 
 def encode(directory: Path, config: Seq2SeqConfig, source: np.ndarray, sentences: int) -> dict[str, np.ndarray]:
