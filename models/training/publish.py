@@ -127,13 +127,17 @@ def model_config(model: str, sizes: Sizes, separator: int) -> dict[str, Any]:
 
 
 def generation_config(model: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    """generation_config.json: greedy; pieces that stand for no text are forbidden."""
+    """generation_config.json: greedy.
+
+    The seq2seq model is forbidden the pieces that stand for no text, as MarianMT's are. The language model has no such
+    option in what reads it, nor needs one: neither piece was ever a target.
+    """
     pad = vocabulary.pad
     shared = {"eos_token_id": EOS_ID, "pad_token_id": pad, "num_beams": 1, "do_sample": False}
+    if model != SEQ2SEQ:
+        return shared | {"bos_token_id": vocabulary.separator}
     forbidden = {"bad_words_ids": [[pad], [vocabulary.separator]], "max_length": MOST_POSITIONS}
-    if model == SEQ2SEQ:
-        return shared | forbidden | {"decoder_start_token_id": pad, "forced_eos_token_id": EOS_ID}
-    return shared | forbidden | {"bos_token_id": vocabulary.separator}
+    return shared | forbidden | {"decoder_start_token_id": pad, "forced_eos_token_id": EOS_ID}
 
 
 def write_marian_tokenizer(data: Path, out: Path) -> None:
