@@ -21,6 +21,7 @@ from edgekit.gate.comparison import Comparison, TextBaseline, TextLoss, Translat
 from edgekit.gate.forced import weights_of
 from edgekit.gate.looks import FEWEST
 from edgekit.gate.sensitivity import Probe, moved_scales
+from edgekit.graph.foreign import IMPORTED
 from edgekit.quality.development import load_development_pairs, load_development_text
 from edgekit.quality.parallel_text import TestSet
 from edgekit.quality.plain_text import EvaluationText
@@ -92,7 +93,7 @@ def accept(
             notify(f"loses {describe_finding(finding, report.text)}: within {budget}")
         return {"gate": report.as_measured()}
     costs: dict[str, float] = {}
-    if report.verdict == "refused":
+    if report.verdict == "refused" and not bundle.manifest.architecture.get(IMPORTED):
         probe, weights = Probe(open_bundle(fp32), development), weights_of(bundle)
         if not moved_scales(weights, probe.model):
             costs = probe.costs(weights, bundle.manifest.precision)

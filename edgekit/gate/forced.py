@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 
 from edgekit.bundle.generation import Generation
 from edgekit.bundle.read import Bundle
+from edgekit.errors import UnsupportedError
 from edgekit.graph.causal_lm import build_causal_lm, cache_tensors
 from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.causal_lm_weights import weight_shapes
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.decoder import build_decoder
 from edgekit.graph.encoder import build_encoder
+from edgekit.graph.foreign import IMPORTED
 from edgekit.graph.seq2seq import state_tensors
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weights_file import WEIGHTS_FILE, StoredTensor, arrays_of, load_weights, stored_tensors
@@ -59,7 +61,16 @@ class FloatModel:
 
     @classmethod
     def read(cls, bundle: Bundle) -> FloatModel:
-        """Reads the weights of an opened bundle."""
+        """Reads the weights of an opened bundle.
+
+        Raises:
+            UnsupportedError: its graphs were imported, so that none can be built around other weights.
+        """
+        if bundle.manifest.architecture.get(IMPORTED):
+            raise UnsupportedError(
+                f"{bundle.path}: an imported bundle's tensors can't be tried one by one, as kl of a translation, "
+                "--search and inspect --error do; use --max-loss with chrf, bleu or ppl"
+            )
         path = bundle.path_of(WEIGHTS_FILE)
         loaded = weights_of(bundle)
         shipped: dict[str, Tensor] = {

@@ -16,6 +16,7 @@ import edgekit
 from edgekit.bundle.read import open_bundle, verify_bundle
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, OutputError, SourceError, UnsupportedError
 from edgekit.export import export, import_onnx
+from edgekit.gate.forced import FloatModel
 from edgekit.quantize.bundle import quantize_bundle
 from edgekit.quantize.calibrate import calibrate
 from edgekit.quantize.scheme import named_scheme
@@ -127,6 +128,13 @@ def test_calibrated_scales_fit_imported_products_and_smoothing_is_refused(bundle
     assert 0 < _relative(found, expected) < 0.2
     with pytest.raises(UnsupportedError, match=r"is an imported bundle, which can't be smoothed"):
         quantize_bundle(bundles["opt"], output=tmp_path / "smooth", scheme=smooth, calibration=calibration)
+
+
+def test_tensors_of_imported_graphs_are_not_tried_one_by_one(bundles):
+    with pytest.raises(
+        UnsupportedError, match="an imported bundle's tensors can't be tried one by one.*use --max-loss"
+    ):
+        FloatModel.read(open_bundle(next(iter(bundles.values()))))
 
 
 def test_every_weight_is_stored_once_tied_embeddings_and_both_decoders_included(bundles):
