@@ -131,9 +131,7 @@ def test_calibrated_scales_fit_imported_products_and_smoothing_is_refused(bundle
 
 
 def test_tensors_of_imported_graphs_are_not_tried_one_by_one(bundles):
-    with pytest.raises(
-        UnsupportedError, match="an imported bundle's tensors can't be tried one by one.*use --max-loss"
-    ):
+    with pytest.raises(UnsupportedError, match="imported bundle's tensors can't be tried one by one"):
         FloatModel.read(open_bundle(next(iter(bundles.values()))))
 
 
