@@ -13,7 +13,7 @@ TINY = {SEQ2SEQ: Sizes(50, 32, 64, 4, 2, 2), DECODER_ONLY: Sizes(50, 32, 48, 4, 
 
 def open_run(folder, work, model, seed=1):
     sizes = replace(TINY[model], vocabulary=96)
-    return Run(folder, work, Options(model, sizes, warmup=3, seed=seed), CPU)
+    return Run(folder, work, Options(model, sizes, warmup=3, seed=seed, dropout=0.1), CPU)
 
 
 def train_steps(run, steps, cooldown=0):

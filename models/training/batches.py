@@ -28,16 +28,14 @@ class Stage:
         start: From which pair on.
         longest: Pieces of a side at most.
         batch_pieces: Source and target pieces of a batch at most, padding included.
-        dropout: Its probability: nothing is overfitted before a pair has been seen a few times.
     """
 
     start: int
     longest: int
     batch_pieces: int
-    dropout: float
 
 
-CURRICULUM = (Stage(0, 14, 2048, 0.0), Stage(120_000, 28, 3072, 0.0), Stage(400_000, 110, 4096, 0.1))
+CURRICULUM = (Stage(0, 14, 2048), Stage(120_000, 28, 3072), Stage(400_000, 110, 4096))
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def facts(folder: Path, report: dict[str, Any], row: dict[str, str]) -> list[str
         f"| size | {weights / 1e6:.2f} M weights, {size:.0f} MB as float16 safetensors |",
         f"| vocabulary | SentencePiece unigram, {report['vocabulary']:,} ids, both languages and both models |",
         f"| training | {hours:.2f} processor hours in bf16, {int(row['steps']):,} steps, {pairs:,} pairs seen; "
-        "Muon and AdamW, label smoothing 0.1, dropout 0.1, short pairs first, rate brought to 0, weights averaged |",
+        "Muon and AdamW, label smoothing 0.1, short pairs first, rate brought to 0, weights averaged |",
         f"| test sentences in the training data | {left_out} of {counts['read']:,} pairs held one, and were left out; "
         f"checked against {counts['test_sentences']:,} sentences of {counts['test_files']} files |",
         f"| held-out everyday sentences | {float(row['everyday_nats']):.3f} nats a target piece |",

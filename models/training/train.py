@@ -46,6 +46,7 @@ class Options:
         warmup: Steps to reach it.
         seed: Of the start, the order of the pairs and dropout.
         precision: The type of products and gradients.
+        dropout: Its probability.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Options:
     warmup: int = 300
     seed: int = 1
     precision: str = "bfloat16"
+    dropout: float = 0.0
 
 
 def build_network(options: Options, vocabulary: Vocabulary, device: torch.device) -> Network:
@@ -126,7 +128,7 @@ class Run:
     def train_step(self, batch: Batch, cooldown: int) -> None:
         """One step; the position is the caller's."""
         start = time.process_time()
-        self.network.dropout.probability = self.position.stage.dropout
+        self.network.dropout.probability = self.options.dropout
         self.network.dropout.seed(self.options.seed * 1_000_003 + self.step)
         self.network.weights.zero_gradients()
         loss = self.network.loss(batch)
@@ -218,11 +220,12 @@ def main() -> None:
     parser.add_argument("--save-minutes", type=float, default=4.0)
     parser.add_argument("--rate", type=float, default=Options.rate)
     parser.add_argument("--seed", type=int, default=Options.seed)
+    parser.add_argument("--dropout", type=float, default=Options.dropout, help="for runs that see a pair many times")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sizes = DEFAULT_SIZES[arguments.model]
-    options = Options(arguments.model, sizes, rate=arguments.rate, seed=arguments.seed)
+    options = Options(arguments.model, sizes, rate=arguments.rate, seed=arguments.seed, dropout=arguments.dropout)
     folder = arguments.run / f"cooldown-{arguments.cooldown}" if arguments.cooldown else arguments.run
     run = Run(folder, arguments.data, options, device)
     states = [path for path in (folder / STATE, arguments.run / STATE) if path.exists()]

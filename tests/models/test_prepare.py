@@ -145,7 +145,7 @@ def test_the_stage_follows_the_pairs_seen_unless_it_is_the_last():
 
 
 def test_batches_stay_within_their_size(work, monkeypatch):
-    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 50, 200, 0.0),))
+    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 50, 200),))
     pairs = TrainingSet(work, 95, 1, torch.device("cpu"))
     for batch, position in pairs.batches(Position()):
         assert batch.source.numel() + batch.target.numel() <= 200

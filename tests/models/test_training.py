@@ -180,7 +180,7 @@ def test_both_models_have_about_as_many_weights(model):
 
 @BOTH
 def test_an_interrupted_run_ends_with_the_same_weights(model, work, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 14, 1024, 0.1),))
+    monkeypatch.setattr("models.training.batches.CURRICULUM", (Stage(0, 14, 1024),))
     whole = open_run(tmp_path / "whole", work, model)
     assert train_steps(whole, 12)
     for steps in (5, 12):
