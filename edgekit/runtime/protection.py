@@ -15,19 +15,20 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+# Each is searched in time linear in a text's length: what repeats begins in one place only, or stops at another start.
 SPANS = re.compile(
     r"""
     `[^`\n]+`                                                     # code
     | (?:https?|ftp)://[^\s<>"]*[^\s<>"'.,;:!?)\]}]               # URLs
     | \bwww\.[\w-]+\.[^\s<>"]*[^\s<>"'.,;:!?)\]}]
-    | [\w.+%-]+@[\w-]+(?:\.[\w-]+)+                               # e-mail addresses
+    | (?<![\w.+%-])[\w.+%-]++@[\w-]+(?:\.[\w-]+)+                 # e-mail addresses
     | \{\{[^{}\n]*\}\} | \$?\{[^{}\s]*\}                          # placeholders: {{ name }}, ${name}, {0}
     | %(?:\(\w+\)|\d+\$)?[-+0\#]?\d*(?:\.\d+)?[sdifgxu](?!\w)     # %s, %(count)d, %1$s
     | </?[A-Za-z][^<>\n]*>                                        # tags
     """,
     re.VERBOSE,
 )
-_NUMBER = re.compile(r"\d(?:[\d.,:/\u2009\u00a0-]*\d)+")
+_NUMBER = re.compile(r"\d[\d.,:/\u2009\u00a0-]*\d")
 # Words that none of the models translates, and that hardly any text has: the first try's and the second one's.
 _WORDS = ("XX{}", "QX{}")
 

@@ -16,8 +16,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Terminators with what may close behind them; those of Chinese and Japanese need no space.
-_CANDIDATES = re.compile(r"(?P<mark>[.!?…؟۔।]+)[\"'”’»)\]]*(?=\s)|(?P<wide>[。！？｡]+)[”’」』）】]*")
+# Terminators with what may close behind them; those of Chinese and Japanese need no space. A row of marks is tried from
+# its first one only, so that a long one takes linear time.
+_CANDIDATES = re.compile(r"(?<![.!?…؟۔।])(?P<mark>[.!?…؟۔।]++)[\"'”’»)\]]*+(?=\s)|(?P<wide>[。！？｡]+)[”’」』）】]*")
 _BEFORE = re.compile(r"[^\s(\[\"'“‘«„]+$")
 _OPENING = "\"'“”‘’«»„‚([¿¡-–—*•"
 # Languages in which "3." is "third".

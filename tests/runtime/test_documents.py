@@ -158,3 +158,9 @@ def test_a_language_that_the_model_does_not_have_is_refused(translator, language
     with pytest.raises(InputError, match=f"{language} must be a language's code, found 5"):
         translator.translate("Yes.", **{language: 5})
     assert translator.translate("Yes.", source_language="en", target_language="de") == "Ja."
+
+
+@pytest.mark.parametrize("row", ["!", "…", ".)", ")", "。", "! ", ". ", "a."])
+def test_a_row_of_marks_is_cut_in_linear_time(row):
+    line = row * 300_000  # in the square of this it would take hours
+    assert sentence_starts(line, "en")[0] == 0

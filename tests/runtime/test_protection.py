@@ -104,3 +104,11 @@ def test_another_pattern_can_be_given(translator):
     assert "Tom Jones" in found
     with pytest.raises(InputError, match="protect must be True, False or a compiled pattern, found 'Tom'"):
         translator.translate("Yes.", protect="Tom")
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "a.", "`", "%1", "%(a", "{", "{{", "<a", "http://", "www.", "@a", "a@", "1.", "-", "."]
+)
+def test_a_row_of_anything_is_searched_in_linear_time(unit):
+    text = unit * 300_000  # in the square of this it would take hours
+    assert sum(len(match[0]) for match in SPANS.finditer(text)) <= len(text)
