@@ -64,6 +64,20 @@ class PackedFile:
         return io.BufferedReader(_Slice(self))
 
 
+def read_bytes(file: Path | PackedFile, most: int) -> bytes:
+    """A file's bytes, of which no more are asked for than it has.
+
+    Raises:
+        ValueError: There are more than ``most``.
+        OSError: It can't be read.
+    """
+    with file.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) > most:
+            raise ValueError(f"more than {most} bytes")
+        stream.seek(0)
+        return stream.read()
+
+
 class _Slice(io.RawIOBase):
     """The bytes of one entry as a file."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tokenizers
 
-from edgekit.bundle.single_file import PackedFile
+from edgekit.bundle.single_file import PackedFile, read_bytes
 from edgekit.errors import BundleError, InputError
 from edgekit.runtime.token_bytes import Decoder, read_decoder
 from edgekit.runtime.tokenizer_file import MAX_FILE_BYTES
@@ -72,10 +72,11 @@ class HubTokenizer:
             BundleError: The file is missing or damaged, or of a kind that is not supported.
         """
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-            if len(data) > MAX_FILE_BYTES:
-                raise BundleError(f"{path}: expected a tokenizer.json of at most {MAX_FILE_BYTES} bytes, found more")
+            data = read_bytes(path, MAX_FILE_BYTES)
+        except ValueError:
+            raise BundleError(
+                f"{path}: expected a tokenizer.json of at most {MAX_FILE_BYTES} bytes, found more"
+            ) from None
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}); export the model again") from None
         with _refusing(f"{path}: expected a tokenizer.json of the tokenizers library"):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit.bundle.single_file import PackedFile
+from edgekit.bundle.single_file import PackedFile, read_bytes
 from edgekit.errors import BundleError
 
 HIDDEN = " "
@@ -75,11 +75,7 @@ def read_tokenizer_file(path: Path | PackedFile) -> TokenizerFile:
         BundleError: The file cannot be read, or is not what edgekit's exporter writes.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
-        return _from_json(json.loads(data))
+        return _from_json(json.loads(read_bytes(path, MAX_FILE_BYTES)))
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); export the model again") from None
     except KeyError as error:

@@ -199,10 +199,11 @@ def test_a_panic_of_the_library_is_one_line(tmp_path):
     data["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAAAAA="}
     path = saved(json.dumps(data), tmp_path)
     code = f"""
+from pathlib import Path
 from edgekit.errors import BundleError
 from edgekit.runtime.hub_tokenizer import HubTokenizer
 try:
-    HubTokenizer.load({str(path)!r}, 500).encode("Größe \\u0344 ")
+    HubTokenizer.load(Path({str(path)!r}), 500).encode("Größe \\u0344 ")
 except BundleError as error:
     print(error)
 """
