@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from edgekit.bench.text_models import LoadedModel, load_models
 from edgekit.bench.text_speed import TextBenchSettings
-from edgekit.bundle.generation import Generation
 from edgekit.bundle.read import open_bundle
 from edgekit.errors import InputError
 from edgekit.gate.forced import FloatModel, ForcedTexts, ForcedTranslation, changes_of, weights_of
@@ -109,14 +108,8 @@ class TranslationBaseline:
         """Nothing to free: as `TextBaseline` has it."""
 
     def forced_texts(self, first: int, end: int) -> ForcedTexts:
-        """What the fp32 bundle makes of these places' texts, as ids; a text is cut to what the model takes."""
-        generation = self.bundle.manifest.generation
-        assert isinstance(generation, Generation)
-        sources = []
-        for text in self.sources(first, end):
-            ids = self.translator.source_tokenizer.encode(text)[: generation.max_source_tokens - 1]
-            sources.append([*ids, generation.eos_token_id])
-        return ForcedTexts(sources, self.translator.generate_ids(sources))
+        """What the fp32 bundle makes of these places' texts, as ids."""
+        return ForcedTexts.translated(self.translator, self.sources(first, end))
 
 
 class TranslationLoss:

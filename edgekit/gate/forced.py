@@ -33,8 +33,10 @@ from edgekit.graph.foreign import IMPORTED
 from edgekit.graph.seq2seq import state_tensors
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weights_file import WEIGHTS_FILE, StoredTensor, arrays_of, load_weights, stored_tensors
+from edgekit.runtime import Translator
 from edgekit.runtime.batching import pad
 from edgekit.runtime.greedy import initial_value
+from edgekit.runtime.languages import find_prompt
 from edgekit.runtime.session import EXTERNAL_DATA_FOLDER, run_graph, session_options
 from edgekit.runtime.shortlist import load_shortlist
 
@@ -153,6 +155,15 @@ class ForcedTexts:
 
     sources: Sequence[Sequence[int]]
     outputs: Sequence[Sequence[int]]
+
+    @classmethod
+    def translated(cls, translator: Translator, texts: Sequence[str]) -> ForcedTexts:
+        """Texts, each cut to what the model takes, and what the model makes of them, in its own languages."""
+        generation, prompt = translator.manifest.generation, find_prompt(translator.manifest)
+        assert isinstance(generation, Generation)
+        room = generation.max_source_tokens - prompt.length
+        sources = [prompt.around(translator.source_tokenizer.encode(text)[:room]) for text in texts]
+        return cls(sources, translator.generate_ids(sources))
 
     @property
     def tokens(self) -> NDArray[np.int64]:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.bundle.generation import Generation
 from edgekit.bundle.read import Bundle
 from edgekit.gate.forced import FloatModel, ForcedText, ForcedTexts, ForcedTranslation
 from edgekit.graph.tensors import Tensor
@@ -102,14 +101,7 @@ def moved_scales(weights: Mapping[str, Tensor], model: FloatModel) -> list[str]:
 
 
 def _translate(bundle: Bundle, pairs: TestSet) -> ForcedTexts:
-    translator = Translator(bundle)
-    generation: Any = bundle.manifest.generation
-    assert isinstance(generation, Generation)
-    sources = []
-    for index in _spread(len(pairs), SENTENCES):
-        ids = translator.source_tokenizer.encode(pairs.sources[index])[: generation.max_source_tokens - 1]
-        sources.append([*ids, generation.eos_token_id])
-    return ForcedTexts(sources, translator.generate_ids(sources))
+    return ForcedTexts.translated(Translator(bundle), [pairs.sources[i] for i in _spread(len(pairs), SENTENCES)])
 
 
 def _read(bundle: Bundle, text: EvaluationText) -> Sequence[int]:
