@@ -10,13 +10,14 @@ Both sources of such models, Hugging Face directories and GGUF files, share this
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from edgekit.errors import SourceError
+from edgekit.export.architectures.lazy_weights import LazyWeights
 from edgekit.graph.causal_lm_config import CausalLMConfig
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor, concatenate_outputs
 
@@ -76,26 +77,7 @@ def map_decoder_weights(
     """
     reader = _Reader(config, names, tensors, biases)
     reader.check()
-    return _Weights(reader.weights)
-
-
-class _Weights(Mapping[str, Tensor]):
-    """Weights by name, calculated when they are asked for."""
-
-    def __init__(self, calculate: Mapping[str, Callable[[], Tensor]]) -> None:
-        self._calculate = calculate
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._calculate[name]()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._calculate
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._calculate)
-
-    def __len__(self) -> int:
-        return len(self._calculate)
+    return LazyWeights(reader.weights)
 
 
 class _Reader:
@@ -224,7 +206,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, 
     """The same tensors under names without a prefix that some checkpoints have and others do not."""
     if not prefix:
         return tensors
-    return _Weights({name.removeprefix(prefix): partial(tensors.__getitem__, name) for name in tensors})
+    return LazyWeights({name.removeprefix(prefix): partial(tensors.__getitem__, name) for name in tensors})
 
 
 def _transposed(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.architectures.marian_options import ACTIVATIONS, check_options
+from edgekit.export.architectures.seq2seq_weights import forbidden_ids
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.tensors import Tensor
 
@@ -154,12 +155,7 @@ def _output_bias(stored: np.ndarray | None, size: int, options: Mapping[str, Any
     transformers forbids them after the softmax: their own biases, ascending by id, are kept for beam search's scores.
     """
     bias = np.zeros(size, np.float32) if stored is None else stored.reshape(-1).copy()
-    forbidden = [word[0] for word in options.get("bad_words_ids") or []]
-    outside = [i for i in forbidden if type(i) is not int or not 0 <= i < size]
-    if outside:
-        raise SourceError(f"bad_words_ids names ids {outside} outside the vocabulary of {size}")
-    # transformers' NoBadWordsLogitsProcessor never forbids the end.
-    ids = sorted({i for i in forbidden if i != options.get("eos_token_id")})
+    ids = forbidden_ids(options, size)
     if not ids:
         return {"output.bias": bias}
     own = bias[ids]

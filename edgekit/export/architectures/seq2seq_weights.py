@@ -8,13 +8,14 @@ are missing, left over, misshapen or not finite, all in one error, before the fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from edgekit.errors import SourceError
+from edgekit.export.architectures.lazy_weights import LazyWeights
 from edgekit.graph.config import Seq2SeqConfig
 from edgekit.graph.tensors import Tensor
 
@@ -83,30 +84,6 @@ def map_weights(
     return LazyWeights(reader.weights)
 
 
-class LazyWeights(Mapping[str, Tensor]):
-    """Weights by name, calculated when they are asked for."""
-
-    def __init__(self, calculate: Mapping[str, Callable[[], Tensor]]) -> None:
-        """Takes what calculates each weight."""
-        self._calculate = calculate
-
-    def __getitem__(self, name: str) -> Tensor:
-        """One weight."""
-        return self._calculate[name]()
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is such a weight, without calculating it."""
-        return name in self._calculate
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, in their order."""
-        return iter(self._calculate)
-
-    def __len__(self) -> int:
-        """How many weights there are."""
-        return len(self._calculate)
-
-
 def forbidden_ids(options: Mapping[str, object], vocab_size: int) -> list[int]:
     """Ids that ``bad_words_ids`` forbids, ascending; never the end (transformers' NoBadWordsLogitsProcessor).
 
@@ -118,7 +95,7 @@ def forbidden_ids(options: Mapping[str, object], vocab_size: int) -> list[int]:
     outside = [word[0] for word in words if type(word[0]) is not int or not 0 <= word[0] < vocab_size]
     if outside:
         raise SourceError(f"bad_words_ids names ids {outside} outside the vocabulary of {vocab_size}")
-    return sorted({word[0] for word in words} - {options.get("eos_token_id")})
+    return sorted({word[0] for word in words if word[0] != options.get("eos_token_id")})
 
 
 class _Reader:
