@@ -1,6 +1,7 @@
 """The same weights in each engine's form: ``python models.py FORM SOURCE DIRECTORY [EXTRA]``.
 
-FORM is ``opus-shape`` (SOURCE is not read: a random MarianMT checkpoint of opus-mt-en-de's shape), ``edgekit-int8`` or
+FORM is ``opus-shape``, ``t5-shape`` or ``nllb-shape`` (SOURCE is not read: a checkpoint with random weights of the shape of
+opus-mt-en-de, T5-small or NLLB-200-600M), ``edgekit-int8`` or
 ``edgekit-fp32`` (a bundle), ``edgekit-int8-static`` (SOURCE is the fp32 one, calibrated on the first lines of the text
 EXTRA), ``edgekit-int8-shortlist`` (learned from the text EXTRA), ``ctranslate2-int8`` or ``ctranslate2-fp32``,
 ``ctranslate2-int8-vmap`` (with the shortlist of the bundle EXTRA as vocabulary map), ``optimum-fp32`` (what
@@ -41,6 +42,17 @@ def write_opus_shape(source: Path, directory: Path) -> None:
     weights["final_logits_bias"][:, 0] = NEVER
     save_file(weights, directory / "model.safetensors", {"format": "pt"})
     (directory / "tokenizer_config.json").write_text('{"source_lang": "en", "target_lang": "de"}')
+
+
+def write_shape(name: str) -> Callable[[Path, Path], None]:
+    """A checkpoint that `shapes` makes; torch is imported by who wants one."""
+
+    def write(source: Path, directory: Path) -> None:
+        import shapes
+
+        getattr(shapes, name)(directory)
+
+    return write
 
 
 def export_edgekit(precision: str) -> Callable[[Path, Path], None]:
@@ -163,6 +175,8 @@ def quantize_optimum(source: Path, directory: Path) -> None:
 
 FORMS: dict[str, Callable[..., None]] = {
     "opus-shape": write_opus_shape,
+    "t5-shape": write_shape("t5_small"),
+    "nllb-shape": write_shape("nllb_600m"),
     "edgekit-int8": export_edgekit("int8"),
     "edgekit-fp32": export_edgekit("fp32"),
     "edgekit-int8-static": calibrate_edgekit,

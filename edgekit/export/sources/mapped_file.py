@@ -42,6 +42,15 @@ def map_file(path: Path, what: str) -> memoryview:
     return data
 
 
+def forget_pages(data: memoryview) -> None:
+    """Gives back the memory of what was read of a mapped file; what is read again comes from the system's cache.
+
+    Views stay valid. Does nothing where the system has no such call (Windows).
+    """
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(data.obj, mmap.mmap):
+        data.obj.madvise(mmap.MADV_DONTNEED)
+
+
 class Cursor:
     """Reads arrays from the front of mapped bytes, and never beyond their end.
 

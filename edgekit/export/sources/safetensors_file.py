@@ -3,14 +3,15 @@
 In: ``model.safetensors``, or the shards of a ``model.safetensors.index.json``. Out: arrays by name, float16 and
 bfloat16 widened to float32, all else as stored. The safetensors library checks a file before anything of it is used;
 arrays are then views of the memory-mapped file, and half-precision ones are widened when they are asked for, each time
-anew: so a model of float16 never lies in memory as a whole. Refuses types that numpy lacks (float8), by name.
+anew. Pages that were read for one tensor are given back when the next is asked for: so a model never lies in memory as a
+whole, neither widened nor mapped. Refuses types that numpy lacks (float8), by name.
 
 Layout: https://github.com/huggingface/safetensors#format (length of the header, header as JSON, data).
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.sources.element_types import stored_dtype, widen
-from edgekit.export.sources.mapped_file import Cursor, map_file
+from edgekit.export.sources.mapped_file import Cursor, forget_pages, map_file
 
 WHAT = "a safetensors file"
 # The header of a model of 500 tensors has 50 KB.
@@ -46,12 +47,14 @@ DTYPES = {
 class StoredTensors(Mapping[str, NDArray[Any]]):
     """Tensors by name, each widened at the moment it is asked for."""
 
-    def __init__(self, stored: Mapping[str, tuple[NDArray[Any], str]]) -> None:
-        """Takes views of the mapped files with the kinds that `widen` knows."""
-        self._stored = dict(stored)
+    def __init__(self, stored: Mapping[str, tuple[NDArray[Any], str]], files: Sequence[memoryview] = ()) -> None:
+        """Takes views of the mapped ``files`` with the kinds that `widen` knows."""
+        self._stored, self._files = dict(stored), files
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The tensor, read-only or new, C-ordered."""
+        for file in self._files:
+            forget_pages(file)
         return widen(*self._stored[name])
 
     def __contains__(self, name: object) -> bool:
@@ -80,7 +83,8 @@ def read_safetensors(path: Path) -> StoredTensors:
         SourceError: The file is missing, damaged or hostile.
         UnsupportedError: Tensors of types that numpy lacks; all types are named.
     """
-    return StoredTensors(_view_tensors(path))
+    tensors, file = _view_tensors(path)
+    return StoredTensors(tensors, [file])
 
 
 def read_shards(index: Path, shards: Iterable[Path]) -> StoredTensors:
@@ -96,19 +100,21 @@ def read_shards(index: Path, shards: Iterable[Path]) -> StoredTensors:
     """
     weight_map = read_weight_map(index)
     stored: dict[str, tuple[NDArray[Any], str]] = {}
-    wrong = []
+    wrong, files = [], []
     for shard in shards:
-        for name, tensor in _view_tensors(shard).items():
+        tensors, file = _view_tensors(shard)
+        files.append(file)
+        for name, tensor in tensors.items():
             if name in stored:
                 raise SourceError(f"{index}: {name} is in two of its files, {shard.name} and {weight_map.get(name)}")
             stored[name] = tensor
             if weight_map.get(name) != shard.name:
                 wrong.append(f"{name} (in {shard.name})")
-    wrong += [f"{name} (not in {file})" for name, file in weight_map.items() if name not in stored]
+    wrong += [f"{name} (not in {expected})" for name, expected in weight_map.items() if name not in stored]
     if wrong:
         listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise SourceError(f"{index}: its files hold other tensors than it says: {listed}; fetch them again")
-    return StoredTensors(stored)
+    return StoredTensors(stored, files)
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
@@ -128,8 +134,8 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def _view_tensors(path: Path) -> dict[str, tuple[NDArray[Any], str]]:
-    """Views of a file's tensors as they are stored, and their kinds."""
+def _view_tensors(path: Path) -> tuple[dict[str, tuple[NDArray[Any], str]], memoryview]:
+    """Views of a file's tensors as they are stored, with their kinds, and the mapped file."""
     data = map_file(path, WHAT)
     cursor = Cursor(data, path, WHAT)
     (length,) = cursor.array("<u8", 1, "header length").tolist()
@@ -147,7 +153,7 @@ def _view_tensors(path: Path) -> dict[str, tuple[NDArray[Any], str]]:
     if unknown := sorted({entry["dtype"] for entry in header.values()} - set(DTYPES)):
         raise UnsupportedError(f"{path}: expected tensors of {', '.join(DTYPES)}, found {', '.join(unknown)}")
     try:
-        return {name: _view_tensor(data[cursor.position :], entry) for name, entry in header.items()}
+        return {name: _view_tensor(data[cursor.position :], entry) for name, entry in header.items()}, data
     except ValueError as error:  # more dimensions than numpy has, or empty ones beyond its limits
         raise SourceError(f"{path}: expected tensors that numpy can hold, found: {error}") from None
 

@@ -1,5 +1,7 @@
 import json
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,26 @@ def test_every_type_is_read_and_half_precision_widened(tmp_path):
         assert array.dtype == expected.numpy().dtype
         assert array.flags.c_contiguous
         assert array.flags.aligned
+
+
+def shared_kib():
+    """Mapped files' pages that this process has in memory (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(next(line for line in status.splitlines() if line.startswith("RssFile")).split()[1])
+
+
+def test_a_tensor_that_was_read_takes_no_memory_once_the_next_is_and_stays_as_it_is(tmp_path):
+    names, mib = [f"weight{number}" for number in range(8)], np.arange(1 << 18, dtype=np.float32)
+    save_file({name: mib * place for place, name in enumerate(names)}, tmp_path / "model.safetensors")
+    tensors = read_safetensors(tmp_path / "model.safetensors")
+    before = shared_kib() if sys.platform == "linux" else 0
+    read = [tensors[name] for name in names]
+    for place, name in enumerate(names):
+        np.testing.assert_array_equal(tensors[name], mib * place)
+    if sys.platform == "linux":
+        assert shared_kib() - before < 3 * 1024  # of 8 MiB
+    for place, array in enumerate(read):
+        np.testing.assert_array_equal(array, mib * place)
 
 
 def test_scalars_and_empty_tensors_keep_their_shape(tmp_path):
