@@ -1,8 +1,8 @@
 """The same weights in each engine's form: ``python models.py FORM SOURCE DIRECTORY [EXTRA]``.
 
-FORM is ``opus-shape``, ``t5-shape`` or ``nllb-shape`` (SOURCE is not read: a checkpoint with random weights of the shape of
-opus-mt-en-de, T5-small or NLLB-200-600M), ``edgekit-int8`` or
-``edgekit-fp32`` (a bundle), ``edgekit-int8-static`` (SOURCE is the fp32 one, calibrated on the first lines of the text
+FORM is ``opus-shape``, ``t5-shape`` or ``nllb-shape`` (SOURCE is not read: random weights, and the shape of
+opus-mt-en-de, T5-small or NLLB-200-600M), ``edgekit-int8`` or ``edgekit-fp32`` (a bundle), ``edgekit-int8-static``
+(SOURCE is the fp32 one, calibrated on the first lines of the text
 EXTRA), ``edgekit-int8-shortlist`` (learned from the text EXTRA), ``ctranslate2-int8`` or ``ctranslate2-fp32``,
 ``ctranslate2-int8-vmap`` (with the shortlist of the bundle EXTRA as vocabulary map), ``optimum-fp32`` (what
 ``ORTModelForSeq2SeqLM`` exports by default) or ``optimum-int8`` (SOURCE is the fp32 one; dynamic quantisation with
@@ -129,7 +129,10 @@ def _keep_learned_start(source: Path) -> None:
 
     config = json.loads((source / "config.json").read_text("utf-8"))
     start = config["decoder_start_token_id"]
-    if not load_file(source / "model.safetensors")["model.shared.weight"][start].any():
+    if (
+        config["model_type"] != "marian"
+        or not load_file(source / "model.safetensors")["model.shared.weight"][start].any()
+    ):
         return
 
     class LearnedStart(converters.MarianMTLoader):

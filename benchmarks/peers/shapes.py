@@ -79,4 +79,6 @@ def _made_up(count: int) -> list[str]:
 
 def _unigram(pieces: list[str]) -> tokenizers.Tokenizer:
     vocabulary = [(piece, -float(place)) for place, piece in enumerate(pieces)]
-    return tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, unk_id=pieces.index("<unk>")))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, unk_id=pieces.index("<unk>")))
+    tokenizer.pre_tokenizer, tokenizer.decoder = tokenizers.pre_tokenizers.Metaspace(), tokenizers.decoders.Metaspace()
+    return tokenizer
