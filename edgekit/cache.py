@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +151,8 @@ def clear(name: str | None = None) -> list[CacheEntry]:
         ModelNotFoundError: The cache holds nothing of that name.
         OutputError: A file could not be removed.
     """
+    import shutil  # only to remove things: it brings four compression libraries
+
     entries = find_entries(name)
     # Only what edgekit writes: EDGEKIT_CACHE may name a directory that holds other things too.
     doomed = [entry.path for entry in entries] if name is not None else [cache_dir() / part for part in PARTS]

@@ -98,6 +98,17 @@ def test_import_edgekit_imports_the_standard_library_only():
     assert [name for name in loaded if name.startswith("edgekit.")] == []
 
 
+def test_import_of_the_runtime_leaves_out_what_only_some_calls_need():
+    loaded = in_a_new_process(
+        "import sys, numpy, onnxruntime, tokenizers; before = set(sys.modules)\n"
+        "import edgekit.runtime, edgekit.runtime.text_generator; print(*sorted(set(sys.modules) - before))"
+    ).split()
+    assert {"edgekit.runtime.translator", "edgekit.runtime.text_generator"} <= set(loaded)
+    assert not set(loaded) & {"asyncio", "bz2", "difflib", "jinja2", "lzma", "shutil", "subprocess", "zipfile"}
+    outside = {".".join(name.split(".")[:2]) for name in loaded if name.startswith("edgekit.")}
+    assert outside <= {"edgekit.bundle", "edgekit.cache", "edgekit.errors", "edgekit.runtime"}
+
+
 def blocking(packages):
     """A statement after which importing any of the packages fails, as if it were not installed."""
     return f"import sys; sys.modules.update(dict.fromkeys({sorted(packages)!r}))\n"

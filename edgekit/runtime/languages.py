@@ -9,7 +9,6 @@ closest that it has, and a many-language model without a target language.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +79,8 @@ def _find(ids: Mapping[str, int], side: str, code: str | None) -> int:
 
 def _closest(code: str, ids: Mapping[str, int]) -> str:
     """Codes like ``code``: those that begin alike (``de``: ``de_DE``, ``deu_Latn``) first."""
+    import difflib  # only for a mistake
+
     begin = [known for known in ids if code and known.casefold().startswith(code[:40].casefold())]
     alike = difflib.get_close_matches(code[:40], ids, n=3, cutoff=0.5)
     return ", ".join(list(dict.fromkeys([*begin, *alike]))[:_SHOWN])

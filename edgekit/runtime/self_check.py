@@ -13,7 +13,6 @@ changed within two seconds, the question is asked again.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import platform
 from collections.abc import Callable, Sequence
@@ -58,6 +57,8 @@ def check_once(bundle: Bundle, say: Callable[[], Sequence[int]]) -> None:
 
 def in_common(recorded: Sequence[int], found: Sequence[int]) -> float:
     """Twice the ids that two sequences share in order over all their ids: 1 for equal ones, 0 for different ones."""
+    import difflib  # only where a bundle is new to this machine
+
     return difflib.SequenceMatcher(None, recorded, found, autojunk=False).ratio()
 
 

@@ -9,7 +9,6 @@ source id ``w`` suggests ``target_ids[offsets[w]:offsets[w + 1]]``. The ids belo
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +32,8 @@ class Shortlist:
     @classmethod
     def load(cls, path: Path | PackedFile, *, first: int, source_vocab_size: int, target_vocab_size: int) -> Shortlist:
         """Reads ``shortlist.npz``; raises `BundleError` if it is damaged or doesn't fit the vocabularies."""
+        import zipfile  # only for models that have a shortlist
+
         try:
             with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 # Stored as they are, arrays are no larger than the file; deflated, they may be of any size.
