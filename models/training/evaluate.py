@@ -5,7 +5,8 @@
 In: folders that MarianMTModel or LlamaForCausalLM opens, test sets (``<set>.en.gz`` and ``<set>.de.gz`` in DIR; the
 packaged ones always), and outputs of other systems (``<set>.<system>.de.gz``). Out, in the folder OUT: every
 translation (``<set>.<model>.<search>.txt``, which another run takes up instead of translating again), ``scores.json``
-and ``scores.md``. A test set may be cut to its first lines; then everything is scored on those, and the table says so.
+and ``scores.md``. A set from DIR may be cut to its first lines; then everything is scored on those, and the table says
+so. The packaged sets are always whole.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ class TestText:
     sources: tuple[str, ...]
     references: tuple[str, ...]
     of: int
+    packaged: bool = False
 
     def first(self, count: int) -> TestText:
         """Its first lines."""
-        return TestText(self.name, self.sources[:count], self.references[:count], self.of)
+        return replace(self, sources=self.sources[:count], references=self.references[:count])
 
 
 def read_text(path: Path) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ def read_testsets(folder: Path | None) -> list[TestText]:
     texts = []
     for name in PACKAGED:
         packaged = load_testset(name, "en", "de")
-        texts.append(TestText(f"{name} (packaged)", packaged.sources, packaged.references, len(packaged)))
+        texts.append(TestText(f"{name} (packaged)", packaged.sources, packaged.references, len(packaged), True))
     for path in sorted(folder.glob("*.en.gz")) if folder else []:
         name = path.name.removesuffix(".en.gz")
         sources, references = read_text(path), read_text(path.with_name(f"{name}.de.gz"))
@@ -182,7 +184,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     for whole in texts:
         for search, count in ((GREEDY, lines), (BEAM, beam_lines)):
-            text = whole.first(count)
+            text = whole if whole.packaged else whole.first(count)
             common = {"set": text.name, "lines": len(text.sources), "of": text.of}
             for name, translate in opened.items():
                 outputs, seconds = translate_once(out, text, name, search, translate)
@@ -224,8 +226,8 @@ def main() -> None:
     parser.add_argument("--tests", type=Path, help="a folder of test sets besides the packaged ones")
     parser.add_argument("--systems", type=Path, help="a folder of other systems' outputs")
     parser.add_argument("--sets", nargs="+", help="only these test sets")
-    parser.add_argument("--lines", type=int, default=1 << 30, help="of each test set, greedy")
-    parser.add_argument("--beam-lines", type=int, default=1 << 30, help="of each test set, with a beam")
+    parser.add_argument("--lines", type=int, default=1 << 30, help="of each test set in --tests, greedy")
+    parser.add_argument("--beam-lines", type=int, default=1 << 30, help="of each test set in --tests, with a beam")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

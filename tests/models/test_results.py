@@ -3,11 +3,12 @@
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
 from models.training.card import SOURCES, card, main
-from models.training.evaluate import BEAM, COPY, GREEDY, evaluate, read_testsets
+from models.training.evaluate import BEAM, COPY, GREEDY, TestText, evaluate, read_testsets
 from models.training.plot import plot, ticks
 from models.training.prepare import ALTERED, DOMAINS
 
@@ -26,9 +27,17 @@ def test_every_model_is_scored_with_both_searches_on_every_set(scored, trained):
     _, rows = scored
     for model in trained:
         found = {row["search"]: row for row in rows if row["set"] == "tatoeba (packaged)" and row["system"] == model}
-        assert {search: row["lines"] for search, row in found.items()} == {GREEDY: 3, BEAM: 2}
+        assert {search: row["lines"] for search, row in found.items()} == {GREEDY: 3, BEAM: 3}
         assert found[GREEDY]["of"] == 2000
         assert 0 <= found[GREEDY]["chrf"] <= 100
+
+
+def test_a_set_of_the_users_own_is_cut_and_a_packaged_one_is_not(trained, tmp_path):
+    own = TestText("own", ("One.", "Two.", "Three."), ("Eins.", "Zwei.", "Drei."), 3)
+    texts = [own, replace(own, name="ours (packaged)", packaged=True)]
+    rows = evaluate(tmp_path, {"marian-en-de": trained["marian-en-de"]}, texts, None, 2, 1)
+    lines = {(row["set"], row["search"]): row["lines"] for row in rows if row["system"] == "marian-en-de"}
+    assert lines == {("own", GREEDY): 2, ("own", BEAM): 1, ("ours (packaged)", GREEDY): 3, ("ours (packaged)", BEAM): 3}
 
 
 def test_all_packaged_sets_are_scored():
