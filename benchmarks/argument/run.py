@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the bundles and reports")
     parser.add_argument("--lm", type=Path, default=Path("models/lm-en-de"), help="the language model of clean")
     parser.add_argument("--limit", type=int, help="first sentences of each test set")
+    parser.add_argument("--timed", type=int, help="items of a round, default 40 one at a time and 64 in bulk")
     parser.add_argument("--price-per-hour", type=float, default=0.04, help="of the machine, default 0.04")
     arguments = parser.parse_args()
     for comparison in EXPERIMENTS[arguments.experiment]:
@@ -83,6 +84,7 @@ def main() -> None:
         report = arguments.out / comparison.name
         options = ["--price-per-hour", str(arguments.price_per_hour), "--memory", "512M", "--cores", "1"]
         options += ["--limit", str(arguments.limit)] if arguments.limit else []
+        options += ["--timed", str(arguments.timed)] if arguments.timed else []
         files = ["--json", f"{report}.json", "--report", f"{report}.html"]
         edgekit(
             "bench", "--cpu", *bundles, "--task", comparison.task, "--testset", comparison.testset, *options, *files

@@ -32,9 +32,9 @@ TO_STDOUT = "-"
 OPTIONS = {
     "texts": "--text", "testsets": "--testset", "context": "--context", "stride": "--stride", "task": "--task",
     "dev": "--dev", "prompt": "--prompt", "price_per_hour": "--price-per-hour", "memory": "--memory",
-    "cores": "--cores", "report": "--report",
+    "cores": "--cores", "report": "--report", "timed": "--timed",
 }  # fmt: skip
-OF_TASKS = ("dev", "prompt", "price_per_hour", "memory", "cores", "report")
+OF_TASKS = ("dev", "prompt", "price_per_hour", "memory", "cores", "report", "timed")
 OF_TEXTS = ("texts", "context", "stride")
 OF_COMPARING = ("compare", "json_file", "cpu")
 
@@ -80,6 +80,9 @@ def parse_precisions(context: click.Context, parameter: click.Parameter, value: 
     "--rounds",
     type=click.IntRange(1),
     help="Timed rounds; default 5. With --task: at least so many, default 6, and more until intervals are tight.",
+)
+@click.option(
+    "--timed", type=click.IntRange(1), help="Items a task's round asks one at a time, and in bulk; default 40 and 64."
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads for one inference.")
 @click.option("--price-per-hour", type=float, metavar="N", help="Of this machine: gives a price per million words.")

@@ -100,6 +100,8 @@ def _settings(options: dict[str, Any]) -> TaskSettings:
 
     names = ("threads", "rounds", "limit", "seed", "price_per_hour", "cores")
     chosen = {name: options[name] for name in names if options[name] is not None}
+    if options["timed"] is not None:
+        chosen["latency_items"] = chosen["bulk_items"] = options["timed"]
     if options["memory"] is not None:
         chosen["memory_bytes"] = parse_size(options["memory"])
     return TaskSettings(**chosen, command=shlex.join(["edgekit", *sys.argv[1:]]))

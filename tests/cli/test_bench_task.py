@@ -37,7 +37,7 @@ def compared(folder):
         patch.setattr(task_benchmark, "limit_kind", lambda: None)
         return edgekit_here(
             "bench", "--cpu", folder / "marian", folder / "lm", "--task", "translate:en-de", "--testset",
-            folder / "mine.tsv", "--prompt", folder / "prompt.toml", "--rounds", "1", "--price-per-hour", "0.5",
+            folder / "mine.tsv", "--prompt", folder / "prompt.toml", "--rounds", "1", "--timed", "1", "--price-per-hour", "0.5",
             "--memory", "2G", "--json", folder / "report.json", "--report", folder / "report.html",
         )  # fmt: skip
 
@@ -55,6 +55,7 @@ def test_both_kinds_are_compared_and_all_forms_written(compared, folder):
     assert marian["costs"]["price_per_million_words"]["median"] > 0
     assert report["pairs"][0]["quality"]["chrf"]["points"] > 0
     assert report["settings"]["price_per_hour"] == 0.5
+    assert report["task"]["timed_items"] == report["task"]["timed_items_bulk"] == [0]
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "marian-en-de int8" in page
 
@@ -90,6 +91,7 @@ def test_a_report_is_compared_with_another(compared, folder, tmp_path):
         (["marian", "--task", "translate:en-de", "--stride", "3"], 1, ["--stride belongs to text generation without"]),
         (["marian", "--task", "translate:en-de", "--report", "absent/x.html"], 1, ["its directory does not exist"]),
         (["marian", "--task", "translate:en-de", "--testset", "a", "--testset", "b"], 1, ["has one test set"]),
+        (["marian", "--timed", "5"], 1, ["--timed belongs to a comparison on one task"]),
         (["marian", "--memory", "5M", "--dev", "x"], 1, ["--dev and --memory belong to a comparison on one task"]),
         (
             ["marian", "--task", "translate:en-de", "--prompt", "prompt.toml"],
