@@ -28,6 +28,15 @@ T5_CONFIGURATIONS = {
     "few-buckets": {"relative_attention_num_buckets": 6, "relative_attention_max_distance": 9},
     "uneven-sides": {"num_layers": 3, "num_decoder_layers": 1, "d_ff": 20, "layer_norm_epsilon": 1e-3},
 }
+# T5 1.1 under another name, with other defaults: gated GELU, an output layer of its own, no sentinels.
+MT5_CONFIGURATIONS = {
+    "as-published": {},
+    "gated-relu-tied": {"feed_forward_proj": "gated-relu", "tie_word_embeddings": True},
+    "plain-gelu-new": {"feed_forward_proj": "gelu_new", "num_decoder_layers": 1},
+    "wide-heads": {"d_kv": 16, "num_heads": 3, "d_ff": 24},
+    "many-buckets": {"relative_attention_num_buckets": 48, "relative_attention_max_distance": 400},
+    "deeper-encoder": {"num_layers": 3, "num_decoder_layers": 1, "layer_norm_epsilon": 1e-4},
+}
 BART_CONFIGURATIONS = {
     "as-published": {"activation_function": "gelu"},
     "relu-scaled": {"activation_function": "relu", "scale_embedding": True},
@@ -43,8 +52,9 @@ SEARCH = {
 CONFIGURATIONS = {
     f"{model_type}-{name}": (model_type, name, options)
     for model_type in CLASSES
-    for name, options in (T5_CONFIGURATIONS if model_type in ("t5", "mt5") else BART_CONFIGURATIONS).items()
-    if model_type != "mt5" or name == "gated-gelu-untied"  # mT5 is T5 1.1 under another name
+    for name, options in {"t5": T5_CONFIGURATIONS, "mt5": MT5_CONFIGURATIONS}.get(
+        model_type, BART_CONFIGURATIONS
+    ).items()
 }
 LENGTHS = (1, 3, 8, 21)
 LANGUAGE = {"mbart": "de_DE", "m2m_100": "deu_Latn"}
@@ -104,7 +114,7 @@ def bundle(case, tmp_path_factory):
 
 def test_every_architecture_has_six_configurations():
     assert CLASSES.keys() == ARCHITECTURES.keys()
-    assert [len(group) for group in (T5_CONFIGURATIONS, BART_CONFIGURATIONS)] == [6, 6]
+    assert [len(group) for group in (T5_CONFIGURATIONS, MT5_CONFIGURATIONS, BART_CONFIGURATIONS)] == [6, 6, 6]
 
 
 def test_logits_equal_those_of_transformers_and_int8_is_close(case, tmp_path):
