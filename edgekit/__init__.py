@@ -2,6 +2,7 @@
 
 `load` opens a bundle and gives a translator or a text generator. Importing this module imports nothing but the standard
 library; onnxruntime, numpy and tokenizers come with the first `load`. Nothing here downloads, exports or prints.
+onnxruntime's telemetry is off unless the environment asks for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load", "pivot"]
 
 __version__ = "0.1.0"
+
+# The official builds of onnxruntime send usage data, and keep an id of the user's in the home directory, unless this is
+# set before onnxruntime is imported. Who wants that sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:
