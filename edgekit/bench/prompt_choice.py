@@ -86,5 +86,6 @@ def _try(asking: Asking, prompt: Prompt, development: Development | None, worker
         [output.text for output in outputs],
         development.items.references,
         task.target_language,
+        development.items.inputs,
     )
     return PromptTrial(prompt, found.score())

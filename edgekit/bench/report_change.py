@@ -105,7 +105,7 @@ def _output_differences(first: ReportFigures, second: ReportFigures) -> Iterator
                 yield (model.name, metric), "same"
                 continue
             before, after = (
-                sentence_statistics(metric, outputs, task.references, task.target_language)
+                sentence_statistics(metric, outputs, task.references, task.target_language, task.inputs)
                 for outputs in (old[model.name], model.outputs)
             )
             loss = paired_bootstrap(before, after, settings.resamples, settings.seed)

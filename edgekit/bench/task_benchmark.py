@@ -224,7 +224,9 @@ def _prompt_warnings(asked: Sequence[_Asked], plan: ComparisonPlan) -> Iterator[
     if plan.development is None:
         return
     task, items = plan.task, plan.development.items
-    copied = sentence_statistics(task.metrics[0], items.inputs, items.references, task.target_language).score()
+    copied = sentence_statistics(
+        task.metrics[0], items.inputs, items.references, task.target_language, items.inputs
+    ).score()
     for choice, entrant in ((one.choice, one.asking.entrant) for one in asked):
         best = max((trial.score or 0.0 for trial in choice.trials), default=0.0) if choice else copied + 1
         if best <= copied:

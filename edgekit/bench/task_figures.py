@@ -89,7 +89,7 @@ def model_costs(measurement: EntrantMeasurement, sample: Sample, settings: TaskS
 
 def _score(task: Task, texts: Sequence[str], settings: TaskSettings) -> Scored:
     statistics = {
-        metric: sentence_statistics(metric, texts, task.test.references, task.target_language)
+        metric: sentence_statistics(metric, texts, task.test.references, task.target_language, task.test.inputs)
         for metric in task.metrics
     }
     quality = {

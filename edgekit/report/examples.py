@@ -68,5 +68,5 @@ def choose_examples(comparison: TaskComparison, first: ModelResult, second: Mode
 
 def _item_scores(comparison: TaskComparison, model: ModelResult) -> list[float]:
     task = comparison.task
-    statistics = sentence_statistics(task.metric, model.outputs, task.references, task.target_language)
+    statistics = sentence_statistics(task.metric, model.outputs, task.references, task.target_language, task.inputs)
     return [statistics.score_sum(row) for row in statistics.rows]

@@ -16,7 +16,7 @@ from edgekit.report.relation import Outcome, Relation
 
 __all__ = ["listed", "metric_title", "say_relation"]
 
-METRIC_TITLES = {"chrf": "chrF", "bleu": "BLEU", "rouge-l": "ROUGE-L", "exact": "exact match"}
+METRIC_TITLES = {"chrf": "chrF", "bleu": "BLEU", "rouge-l": "ROUGE-L", "exact": "exact match", "gleu": "GLEU"}
 
 
 def metric_title(metric: str) -> str:

@@ -66,7 +66,7 @@ def test_statistics_need_as_many_references_as_hypotheses():
         sentence_statistics("chrf", ["a", "b"], ["a"])
     with pytest.raises(InputError, match=r"found 0 hypotheses and 0 references"):
         sentence_statistics("chrf", [], [])
-    with pytest.raises(InputError, match=r'unknown metric "comet": expected one of chrf, bleu, rouge-l, exact'):
+    with pytest.raises(InputError, match=r'unknown metric "comet": expected one of chrf, bleu, rouge-l, exact, gleu'):
         sentence_statistics("comet", ["a"], ["a"])
 
 
