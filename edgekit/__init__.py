@@ -22,12 +22,15 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:
+def load(
+    path_or_name: str | os.PathLike[str], threads: int | None = None, *, low_memory: bool = False
+) -> Translator | TextGenerator:
     """What runs an exported bundle; `Translator.load` and `TextGenerator.load` of `edgekit.runtime` take one kind only.
 
     Args:
         path_or_name: A bundle's directory, a packed bundle, or the name of a recipe whose bundle has been exported.
         threads: Threads for one inference, at least 1; None takes the measured default.
+        low_memory: Of a translation model: hold less memory and be slower in bulk; see `edgekit.runtime.Translator`.
 
     Returns:
         A thread-safe `edgekit.runtime.Translator` for a seq2seq bundle, an `edgekit.runtime.TextGenerator` for others.
@@ -35,11 +38,11 @@ def load(path_or_name: str | os.PathLike[str], threads: int | None = None) -> Tr
     Raises:
         edgekit.errors.ModelNotFoundError: There is no such bundle. Nothing is downloaded or exported here.
         edgekit.errors.BundleError: The bundle is damaged or of an unknown schema version.
-        edgekit.errors.InputError: ``threads`` is below 1.
+        edgekit.errors.InputError: ``threads`` is below 1, or ``low_memory`` is asked of a text generator.
     """
     from edgekit.runtime import load as load_model
 
-    return load_model(path_or_name, threads=threads)
+    return load_model(path_or_name, threads=threads, low_memory=low_memory)
 
 
 def pivot(first: Translator, second: Translator) -> PivotTranslator:

@@ -33,6 +33,7 @@ MOST_LINES = 256
     help="Take the weights from exactly there; by default the recipe's sources are tried in order.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads for one product; default 1.")
+@click.option("--low-memory", is_flag=True, help="Hold less memory; bulk is slower, translations are the same.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Most target tokens; default relative to the source.")
 @click.option(
     "--beams", type=int, default=1, show_default=True, help="Hypotheses followed at once; 1 is greedy search."
@@ -54,6 +55,7 @@ def command(
     precision: str,
     source: str | None,
     threads: int | None,
+    low_memory: bool,
     max_length: int | None,
     beams: int,
     length_penalty: float,
@@ -80,10 +82,11 @@ def command(
     stdin = None if texts else open_stdin("texts as arguments")
     accept_every_text(sys.stdout)
     translator: Translator | PivotTranslator
-    translator = Translator.load(bundle_for(model, precision, source, task="translation"), threads)
+    path = bundle_for(model, precision, source, task="translation")
+    translator = Translator.load(path, threads, low_memory=low_memory)
     if second is not None:
         path = bundle_for(second, precision, task="translation")
-        translator = pivot(translator, Translator.load(path, threads))
+        translator = pivot(translator, Translator.load(path, threads, low_memory=low_memory))
 
     def translate(lines: list[str]) -> list[str]:
         return translator.translate(

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import InputError
 from edgekit.runtime.cancellation import Cancellation
 from edgekit.runtime.memory import Memory
 from edgekit.runtime.pivot import PivotTranslator, pivot
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Cancellation", "Hypothesis", "Memory", "PivotTranslator", "TextGenerator", "Translator", "load", "pivot"]
 
 
-def load(model: str | os.PathLike[str], threads: int | None = None) -> Translator | TextGenerator:
+def load(
+    model: str | os.PathLike[str], threads: int | None = None, *, low_memory: bool = False
+) -> Translator | TextGenerator:
     """Loads an exported model; see `edgekit.load`."""
     from edgekit.bundle.read import open_bundle
     from edgekit.cache import find_bundle
@@ -34,8 +37,10 @@ def load(model: str | os.PathLike[str], threads: int | None = None) -> Translato
     if bundle.manifest.kind == "causal-lm":
         from edgekit.runtime.text_generator import TextGenerator
 
+        if low_memory:
+            raise InputError(f"low_memory is for translation models; {bundle.path} generates text: leave it out")
         return TextGenerator(bundle, threads)
-    return Translator(bundle, threads)
+    return Translator(bundle, threads, low_memory=low_memory)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,15 +44,15 @@ class Encoder:
         assert isinstance(generation, Generation)
         self._pad_id = generation.eos_token_id if generation.pad_token_id is None else generation.pad_token_id
         self._outputs = [port.name for port in manifest.graphs["encoder"].outputs]
-        self.session, self._shortlist = session, shortlist
+        self.session, self.shortlist = session, shortlist
 
     def encode(self, rows: Sequence[Sequence[int]]) -> Encoded:
         """Encodes source ids, EOS included, none empty."""
         ids, mask = pad(rows, self._pad_id)
         feeds: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask}
         shared: dict[str, NDArray[Any]] = {}
-        if self._shortlist is not None:
-            shortlist, bias = self._shortlist.for_batch(rows)
+        if self.shortlist is not None:
+            shortlist, bias = self.shortlist.for_batch(rows)
             feeds |= {"shortlist": shortlist, "shortlist_bias": bias}
             shared["shortlist"] = shortlist
         values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}

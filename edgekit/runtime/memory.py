@@ -5,7 +5,9 @@ In: what a model counts of itself, and what the operating system says of this pr
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,26 +34,29 @@ class Memory(NamedTuple):
 
 
 class LoadedSessions:
-    """Adds up what loading sessions took.
-
-    Attributes:
-        size_bytes: So far; None where the system does not say.
-    """
+    """What loading each session took."""
 
     def __init__(self) -> None:
         """Starts at nothing."""
-        self.size_bytes: int | None = 0
+        self._sizes: dict[str, int | None] = {}
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of all sessions that are held; None where the system does not say."""
+        sizes = [size for size in self._sizes.values() if size is not None]
+        return sum(sizes) if len(sizes) == len(self._sizes) else None
 
     @contextmanager
-    def measure(self) -> Iterator[None]:
-        """Adds what the block takes."""
+    def measure(self, graph: str) -> Iterator[None]:
+        """Takes what the block takes for the session of this graph."""
         before = private_bytes()
         yield
         after = private_bytes()
-        if self.size_bytes is None or before is None or after is None:
-            self.size_bytes = None
-        else:
-            self.size_bytes += max(0, after - before)
+        self._sizes[graph] = None if before is None or after is None else max(0, after - before)
+
+    def forget(self, graph: str) -> None:
+        """Counts a graph no more."""
+        self._sizes.pop(graph, None)
 
 
 def weights_bytes(manifest: Manifest) -> int:
@@ -66,3 +71,12 @@ def private_bytes() -> int | None:
         return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def give_back_freed() -> None:
+    """Returns memory that was freed to the system, where the C library is glibc (malloc_trim(3)); else does nothing.
+
+    Loading frees about what it keeps: transposed and unpacked weights, a parsed vocabulary.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

@@ -43,30 +43,35 @@ def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
         raise BundleError(f"onnxruntime can't run this bundle's graph ({reason}); export the model again") from None
 
 
-def session_options(threads: int | None = None) -> ort.SessionOptions:
-    """The options of every session; ``threads`` as in `create_session`."""
+def session_options(threads: int | None = None, *, low_memory: bool = False) -> ort.SessionOptions:
+    """The options of every session; arguments as in `create_session`."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Both keep what a run needed for the next one.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = not low_memory
     options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")
     if products_saturate():
         options.add_session_config_entry(UNSIGNED_WEIGHTS, "1")
     return options
 
 
-def create_session(path: Path | PackedFile, threads: int | None = None) -> ort.InferenceSession:
+def create_session(
+    path: Path | PackedFile, threads: int | None = None, *, low_memory: bool = False
+) -> ort.InferenceSession:
     """Loads a graph for this CPU.
 
     Args:
         path: an ``.onnx`` file; its external data lies beside it, or in the same packed bundle.
         threads: threads that one product may use; None for `DEFAULT_THREADS`.
+        low_memory: a run's memory is given back at its end.
 
     Raises:
         InputError: ``threads`` is not a whole number from 1.
         BundleError: onnxruntime can't load the file, or its weights lie elsewhere than in its bundle.
     """
-    options = session_options(threads)
+    options = session_options(threads, low_memory=low_memory)
     graph: str | bytes = str(path)
     if isinstance(path, PackedFile):
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))

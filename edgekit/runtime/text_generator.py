@@ -89,7 +89,7 @@ class TextGenerator:
             else None
         )
         self._loaded = LoadedSessions()
-        with self._loaded.measure():
+        with self._loaded.measure("model"):
             session = create_session(bundle.file(manifest.graphs["model"].file), threads)
         check_causal_ports(manifest, session)
         self._prefixes = PrefixCache(prefix_cache_bytes)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from edgekit.bundle.single_file import PackedFile
@@ -56,11 +57,10 @@ class Tokenizer:
         self.unk_token_id = file.unk_id if unk_token_id is None else unk_token_id
         self._file = file
         self._byte_ids, self._bytes = _read_bytes(file)
-        # A byte piece's name in a text is text.
-        hidden = [HIDDEN + piece if index in self._bytes else piece for index, piece in enumerate(file.pieces)]
         self._charsmap = Charsmap(file.charsmap, file.user_defined)
-        self._segmenter = _build_segmenter(file, hidden)
-        self._outside_spm = _read_outside_spm(file, hidden)
+        self._outside_spm = _read_outside_spm(file, self._pieces_of_text())
+        if file.scores is None:
+            self._segmenter = self._build_bpe(file)
         longest_first = sorted(file.added, key=len, reverse=True)
         self._added = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
 
@@ -125,6 +125,29 @@ class Tokenizer:
         parts += _decode_bytes(pending)
         return parts if file.language_codes is None else parts.strip()
 
+    @cached_property
+    def _segmenter(self) -> Unigram | Bpe:
+        """Made by the first text of a Unigram model: its tables are large, and who only decodes needs none."""
+        file = self._file
+        assert file.scores is not None, "BPE has been made"
+        symbols = set(file.user_defined)
+        reachable = {
+            piece: (index, score)
+            for index, (piece, score) in enumerate(zip(self._pieces_of_text(), file.scores, strict=True))
+            if not piece.startswith(HIDDEN)
+        }
+        min_score = min((score for piece, (_, score) in reachable.items() if piece not in symbols), default=0.0)
+        return Unigram(reachable, file.unk_id, min_score)
+
+    def _build_bpe(self, file: TokenizerFile) -> Bpe:
+        pieces = self._pieces_of_text()
+        vocab = {piece: index for index, piece in enumerate(pieces)}
+        return Bpe(vocab, file.merges or [], pieces[file.unk_id], file.user_defined)
+
+    def _pieces_of_text(self) -> list[str]:
+        """The pieces, a byte's hidden: its name in a text is text."""
+        return [HIDDEN + piece if index in self._bytes else piece for index, piece in enumerate(self._file.pieces)]
+
     def _encode_plain(self, text: str) -> list[int]:
         return self._to_ids(self._segmenter.encode(self._normalize(text)))
 
@@ -175,20 +198,6 @@ class Tokenizer:
         if not 0 <= index < self.vocab_size or index == self._file.unk_id:
             return self._file.unk_surface
         return "" if index in self._file.control else self._file.pieces[index].removeprefix(HIDDEN)
-
-
-def _build_segmenter(file: TokenizerFile, pieces: list[str]) -> Unigram | Bpe:
-    if file.scores is None:
-        vocab = {piece: index for index, piece in enumerate(pieces)}
-        return Bpe(vocab, file.merges or [], pieces[file.unk_id], file.user_defined)
-    symbols = set(file.user_defined)
-    reachable = {
-        piece: (index, score)
-        for index, (piece, score) in enumerate(zip(pieces, file.scores, strict=True))
-        if not piece.startswith(HIDDEN)
-    }
-    min_score = min((score for piece, (_, score) in reachable.items() if piece not in symbols), default=0.0)
-    return Unigram(reachable, file.unk_id, min_score)
 
 
 def _read_bytes(file: TokenizerFile) -> tuple[list[int], dict[int, int]]:

@@ -20,7 +20,7 @@ from edgekit.runtime.arguments import texts, whole_number
 from edgekit.runtime.beam_scores import ScoredIds
 from edgekit.runtime.documents import Part, is_translatable, line_splitter, split_document
 from edgekit.runtime.languages import Prompt, find_prompt
-from edgekit.runtime.memory import Memory, weights_bytes
+from edgekit.runtime.memory import Memory, give_back_freed, weights_bytes
 from edgekit.runtime.protection import translate_protected
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.self_check import check_once
@@ -56,12 +56,14 @@ class Translator:
         target_tokenizer: target ids to text.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, low_memory: bool = False) -> None:
         """Loads the graphs and tokenizers of an opened bundle.
 
         Args:
             bundle: from `edgekit.bundle.read.open_bundle`.
             threads: threads that one call may use; None for the measured default, 1.
+            low_memory: keep less between calls, hold one decoder at a time and run small batches: greedy search in bulk
+                is slower, and a change between it and beam search loads a decoder. Translations are the same.
 
         Raises:
             BundleError: a file of the bundle can't be loaded, or the bundle's self-check fails on this CPU.
@@ -73,6 +75,8 @@ class Translator:
         self.manifest: Manifest = manifest
         assert isinstance(manifest.generation, Generation)
         self._generation = manifest.generation
+        # Loading a graph takes most for a moment: nothing else is there yet.
+        self._search: Seq2SeqSearch | None = Seq2SeqSearch(bundle, threads, low_memory)
         files, unk = manifest.tokenizer, self._generation.unk_token_id
         self.source_tokenizer = load_text_tokenizer(bundle.file(files.source), files, files.source_vocab_size, unk)
         self.target_tokenizer = (
@@ -80,24 +84,25 @@ class Translator:
             if files.source == files.target
             else load_text_tokenizer(bundle.file(files.target), files, files.target_vocab_size, unk)
         )
-        self._search: Seq2SeqSearch | None = Seq2SeqSearch(bundle, threads)
-        recorded, search = manifest.self_check, self._search.greedy_search
+        give_back_freed()
+        recorded, search = manifest.self_check, self._search.load_greedy_search()
         check_once(bundle, lambda: search.search([recorded.input_ids], len(recorded.output_ids))[0])
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Translator:
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None, *, low_memory: bool = False) -> Translator:
         """Loads a translation model.
 
         Args:
             path: a bundle, or the name of one that was exported.
             threads: threads that one call may use; None for the measured default, 1.
+            low_memory: see `Translator`.
 
         Raises:
             ModelNotFoundError: there is no such bundle.
             BundleError: it is damaged, or no translation model.
             InputError: ``threads`` is below 1.
         """
-        return cls(open_bundle(find_bundle(Path(path))), threads)
+        return cls(open_bundle(find_bundle(Path(path))), threads, low_memory=low_memory)
 
     @overload
     def translate(self, text: str, **options: Unpack[TranslationOptions]) -> str: ...

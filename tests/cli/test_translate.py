@@ -94,9 +94,9 @@ def test_more_lines_than_wait_at_once_come_out_in_order(embedded_int8):
     assert done.stdout.splitlines() == load(embedded_int8).translate(lines)
 
 
-def test_threads_and_max_length_are_passed_on(embedded_int8):
+def test_threads_memory_and_max_length_are_passed_on(embedded_int8):
     text = "The children are playing in the garden behind the old house."
-    done = edgekit("translate", embedded_int8, "--threads", "2", "--max-length", "3", text)
+    done = edgekit("translate", embedded_int8, "--threads", "2", "--max-length", "3", "--low-memory", text)
     assert done.stdout == load(embedded_int8).translate(text, max_length=3) + "\n"
 
 

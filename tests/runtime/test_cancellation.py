@@ -197,11 +197,11 @@ def test_sessions_are_what_the_process_grew_by(monkeypatch):
     before, grown = private_bytes(), iter((3_000, 5_000, 9_000, 8_000))
     assert before is None or before > 10_000_000  # an interpreter with onnxruntime
     monkeypatch.setattr("edgekit.runtime.memory.private_bytes", lambda: next(grown))
-    for _ in range(2):
-        with loaded.measure():
+    for graph in ("encoder", "decoder"):
+        with loaded.measure(graph):
             pass
     assert loaded.size_bytes == 2_000
     monkeypatch.setattr("edgekit.runtime.memory.private_bytes", lambda: None)
-    with loaded.measure():
+    with loaded.measure("beam_decoder"):
         pass
     assert loaded.size_bytes is None

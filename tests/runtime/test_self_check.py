@@ -45,7 +45,7 @@ def saying(ids):
 def test_the_recorded_sentence_comes_out_on_this_cpu(bundle):
     opened = open_bundle(bundle)
     recorded = opened.manifest.self_check
-    search = Translator(opened)._search.greedy_search
+    search = Translator(opened)._search.load_greedy_search()
     assert tuple(search.search([recorded.input_ids], len(recorded.output_ids))[0]) == recorded.output_ids
 
 
