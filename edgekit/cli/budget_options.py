@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.default_int8 import calibrated_default
 from edgekit.cli.output import note, progress
 from edgekit.errors import InputError
 
@@ -73,7 +74,7 @@ class Wanted:
 def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--scheme``, ``--max-loss``, ``--dev``, ``--search`` and ``--cost`` to a command."""
     options = (
-        click.option("--scheme", metavar="NAME", help="A named scheme in the place of the precision's own."),
+        click.option("--scheme", metavar="NAME", help="A named scheme, such as int8-dynamic (uncalibrated)."),
         click.option(
             "--max-loss",
             multiple=True,
@@ -128,7 +129,10 @@ def quantize_within(fp32: Path, target: Path | None, wanted: Wanted, force: bool
         development_for(manifest, wanted.dev)  # before minutes of quantising
     if wanted.search:
         return _search(fp32, target, wanted, budgets, force)
-    calibration = None if scheme is None else _calibration(fp32, scheme, wanted.dev)
+    if scheme is None and wanted.precision == "int8":
+        scheme, calibration = calibrated_default(fp32)
+    else:
+        calibration = None if scheme is None else _calibration(fp32, scheme, wanted.dev)
 
     def make(path: Path) -> Path:
         return quantize_bundle(

@@ -16,6 +16,7 @@ import click
 from edgekit.bundle.write import check_target
 from edgekit.cache import PRECISIONS
 from edgekit.cli.budget_options import Wanted, budget_options, quantize_within
+from edgekit.cli.default_int8 import export_by_precision
 from edgekit.cli.output import note, progress
 from edgekit.errors import InputError, ModelNotFoundError
 from edgekit.recipes import find_recipe
@@ -58,6 +59,7 @@ def command(
 ) -> None:
     """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local checkpoint.
 
+    int8 of a translator has activation scales, calibrated on packaged text of its source language where there is some.
     A local checkpoint is a directory as the hub has them (MarianMT, Llama, Qwen2, Qwen3, GPT-2 or Gemma 3), one of
     Bergamot's files, or a GGUF file; edgekit[optimum] adds what optimum exports. int4 is for decoder-only models.
     --max-loss and --search are explained by `edgekit quantize --help`.
@@ -78,6 +80,12 @@ def command(
     from edgekit.export import export
 
     options: dict[str, Any] = {"shortlist_text": shortlist, "notify": note, "progress": progress}
+    if wanted.is_plain and precision == "int8":
+        from edgekit.export.sources.resolve import resolve_checkpoint
+
+        checkpoint = resolve_checkpoint(model, source, notify=note, progress=progress)
+        click.echo(export_by_precision(checkpoint, precision, output, force=force, shortlist_text=shortlist))
+        return
     if wanted.is_plain:
         click.echo(export(model, precision, output, source, force=force, **options))
         return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle, is_bundle
+from edgekit.cli.default_int8 import export_by_precision
 from edgekit.cli.main import one_line
 from edgekit.cli.output import note, progress
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
@@ -154,13 +155,11 @@ def _from_checkpoint(checkpoint: Checkpoint, model: str, precision: str, notify:
     for bundle in _existing(checkpoint.name, precision, notify):
         if asdict(bundle.manifest.source) == checkpoint.source:
             return bundle.path
-    from edgekit.export import export_checkpoint
-
     target = bundle_dir(checkpoint.name, precision)
     notify(f"exporting {model} in {precision} into the cache: {target}")
     if target.is_dir() and _open(target, notify) is None:
         clear(target.name)  # what is damaged may not even be recognised as a bundle, which ``force`` does not replace
-    return export_checkpoint(checkpoint, precision, target, force=True)
+    return export_by_precision(checkpoint, precision, target, force=True, notify=notify)
 
 
 def _existing(name: str, precision: str, notify: Notify) -> list[Bundle]:

@@ -75,7 +75,8 @@ def export(
 
     Args:
         model: a recipe's name, ``org/name[@revision]`` on the hub, a local directory or a ``.gguf`` file.
-        precision: "int8", "fp32", or for a decoder-only model "int4".
+        precision: "int8", "fp32", or for a decoder-only model "int4". Nothing is calibrated here: a translator's int8
+            finds its activation scales as it runs, or has those that its checkpoint ships.
         output: the bundle's directory; None for ``./<name>-<precision>``.
         source: "hub", "embedded", "pypi", "registry" or a path: take exactly that; None for the recipe's order.
         shortlist_text: sentences of the source language, from whose translations a shortlist is learned (see
@@ -113,6 +114,8 @@ def export_checkpoint(
     lines = None if shortlist_text is None else read_lines(shortlist_text)
     with stage_bundle(target, force) as directory:
         model = READERS[checkpoint.kind](checkpoint)
+        for line in model.unapplied if isinstance(model, Seq2SeqModel) else ():
+            notify(f"{checkpoint.name}: {line}")
         if lines is not None:
             model = _with_learned_shortlist(checkpoint, model, precision, lines, notify)
         write_bundle(directory, checkpoint, model, precision)

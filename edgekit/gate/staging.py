@@ -1,6 +1,6 @@
 """A bundle that is kept only when it has been judged: made in the staging directory, measured there, and then named.
 
-In: a function that makes a bundle at a path, and one that judges it: what it returns becomes the manifest's
+In: a function that makes a bundle at a path, and one that judges it: what it returns goes into the manifest's
 ``measured``, and whatever it raises leaves nothing behind, Ctrl-C included. No bundle is left half accepted.
 """
 
@@ -22,7 +22,7 @@ CANDIDATE = "candidate"
 
 
 def keep_if_accepted(
-    target: Path, force: bool, make: Callable[[Path], object], judge: Callable[[Path], Mapping[str, Any]]
+    target: Path, force: bool, make: Callable[[Path], object], judge: Callable[[Path], Mapping[str, Any] | None]
 ) -> Path:
     """Makes a bundle, judges it and gives it its name.
 
@@ -30,7 +30,7 @@ def keep_if_accepted(
         target: where it goes.
         force: replace a bundle that is there already; it stays where the new one is not accepted.
         make: writes a bundle at the path that it is given.
-        judge: measures it, or raises.
+        judge: measures it, or raises; None adds nothing to the manifest.
 
     Returns:
         ``target``.
@@ -48,5 +48,6 @@ def keep_if_accepted(
             os.replace(candidate / name, directory / name)
         (candidate / MANIFEST_NAME).unlink()
         candidate.rmdir()
-        write_manifest(directory, dataclasses.replace(manifest, measured=dict(measured)))
+        known = {**(manifest.measured or {}), **(measured or {})}
+        write_manifest(directory, dataclasses.replace(manifest, measured=known or None))
     return target

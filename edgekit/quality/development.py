@@ -2,16 +2,17 @@
 
 Never a test set: what was chosen on a text says nothing about other text. In: a language pair, and optionally the name
 of one packaged set or a file. Out: a `TestSet` of pairs, or an `EvaluationText`. Refused: as in
-`edgekit.quality.parallel_text` and `edgekit.quality.plain_text`; and language pairs without a packaged set.
+`edgekit.quality.parallel_text` and `edgekit.quality.plain_text`; and language pairs without a packaged set. Where the
+references don't matter, any pair's set serves that has the language (`development_pair`).
 """
 
 from __future__ import annotations
 
 from edgekit.errors import InputError
-from edgekit.quality.parallel_text import DEVSETS, TestSet, load_testset, testset_names
+from edgekit.quality.parallel_text import DEVSETS, TestSet, load_testset, testset_names, testset_pairs
 from edgekit.quality.plain_text import DEVELOPMENT, EvaluationText, load_text
 
-__all__ = ["load_development_pairs", "load_development_text"]
+__all__ = ["development_pair", "load_development_pairs", "load_development_text"]
 
 DEFAULT_TEXT = "wikitext2-development"
 
@@ -46,6 +47,16 @@ def load_development_pairs(
         "+".join(found.sha256 for found in sets),
         "; ".join(dict.fromkeys(found.license for found in sets)),
     )
+
+
+def development_pair(source_language: str | None, target_language: str | None) -> tuple[str, str] | None:
+    """The language pair whose packaged sets have sentences of the source language: the pair itself, if it has some.
+
+    Returns:
+        The first of all pairs from that language otherwise; None where there is none.
+    """
+    pairs = testset_pairs(source_language, DEVSETS) if source_language else []
+    return next((pair for pair in pairs if pair[1] == target_language), pairs[0] if pairs else None)
 
 
 def load_development_text(name_or_path: str | None) -> EvaluationText:

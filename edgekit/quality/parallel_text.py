@@ -17,7 +17,7 @@ from pathlib import Path
 from edgekit.errors import InputError
 from edgekit.quality.text_file import read_text
 
-__all__ = ["TestSet", "load_testset", "testset_names"]
+__all__ = ["TestSet", "load_testset", "testset_names", "testset_pairs"]
 
 BAD_LINES_LISTED = 5
 USER_LICENSE = "the user's own"
@@ -73,6 +73,13 @@ def testset_names(source_language: str, target_language: str, folder: str = TEST
     return sorted(name for name, _, _ in _packaged(source_language, target_language, folder))
 
 
+def testset_pairs(language: str, folder: str = TESTSETS) -> list[tuple[str, str]]:  # noqa: PT028
+    """Language pairs from a language that sets are packaged for, in either direction, sorted; may be empty."""
+    files = resources.files("edgekit.quality").joinpath(folder).iterdir()
+    stored = {tuple(file.name.removesuffix(SUFFIX).rpartition(".")[2].split("-")) for file in files if _is_set(file)}
+    return sorted({(a, b) for pair in stored for a, b in (pair, pair[::-1]) if a == language})
+
+
 def load_testset(
     name_or_path: str, source_language: str | None, target_language: str | None, folder: str = TESTSETS
 ) -> TestSet:
@@ -108,8 +115,12 @@ def _packaged(source: str, target: str, folder: str) -> Iterator[tuple[str, bool
     """(name, whether to swap the columns, file) of each packaged set that serves a direction."""
     for entry in resources.files("edgekit.quality").joinpath(folder).iterdir():
         name, _, pair = entry.name.removesuffix(SUFFIX).rpartition(".")
-        if entry.name.endswith(SUFFIX) and pair in (f"{source}-{target}", f"{target}-{source}"):
+        if _is_set(entry) and pair in (f"{source}-{target}", f"{target}-{source}"):
             yield name, pair != f"{source}-{target}", entry
+
+
+def _is_set(file: Traversable) -> bool:
+    return file.name.endswith(SUFFIX)
 
 
 def _load_packaged(name: str, source: str, target: str, folder: str) -> TestSet:

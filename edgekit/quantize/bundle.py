@@ -99,7 +99,9 @@ class _Wanted:
 
 
 def _write(directory: Path, bundle: Bundle, wanted: _Wanted) -> Manifest:
-    manifest = bundle.manifest
+    manifest, measured = bundle.manifest, None
+    if wanted.calibration is not None and wanted.scheme.needs_calibration:
+        measured = {"calibration": wanted.calibration.as_measured()}
     is_seq2seq = manifest.kind == "seq2seq"
     write, record = (_write_seq2seq, record_self_check) if is_seq2seq else (_write_causal_lm, record_continuation)
     if manifest.architecture.get(IMPORTED) is True:
@@ -115,7 +117,7 @@ def _write(directory: Path, bundle: Bundle, wanted: _Wanted) -> Manifest:
         quantization=dataclasses.replace(files.quantization, source=manifest.quantization.source),
         graphs=files.graphs,
         state=files.state,
-        measured=None,
+        measured=measured,
     )
     return write_manifest(directory, record(directory, quantized))
 

@@ -52,6 +52,7 @@ def calibrate(
     seed: int = 0,
     source_language: str | None = None,
     target_language: str | None = None,
+    name: str | None = None,
     progress: Callable[[int], None] = lambda texts: None,
 ) -> Calibration:
     """Collects statistics of an fp32 bundle's products.
@@ -65,6 +66,7 @@ def calibrate(
         seed: of the sample of rows.
         source_language: of the texts, for a model of many languages.
         target_language: to translate into, likewise.
+        name: of the texts, for the manifest of what is made with the calibration.
         progress: called after each text with the number of texts so far.
 
     Raises:
@@ -90,7 +92,7 @@ def calibrate(
             progress(count)
     if not count:
         raise InputError("calibration needs at least one text with a token in it, found none")
-    return Calibration(bundle.manifest.files[WEIGHTS_FILE].sha256, count, tokens, seed, recorder.inputs())
+    return Calibration(bundle.manifest.files[WEIGHTS_FILE].sha256, count, tokens, seed, recorder.inputs(), name)
 
 
 def _pairs(texts: Iterable[str], targets: Iterable[str] | None) -> Iterable[tuple[str, str | None]]:
@@ -133,17 +135,19 @@ class _Statistics:
         self._absolute, self._square = np.zeros(width), np.zeros(width)
         self._keys, self._sample = np.zeros(0), np.zeros((0, width), np.float32)
         self._waiting: list[Rows] = []
+        self._waiting_rows = 0
 
     def add(self, rows: Rows) -> None:
         # A decoder's step brings one row: several are worked on together.
         self._waiting.append(rows)
-        if sum(map(len, self._waiting)) >= SAMPLE_ROWS:
+        self._waiting_rows += len(rows)
+        if self._waiting_rows >= SAMPLE_ROWS:
             self._work_off()
 
     def _work_off(self) -> None:
         if not self._waiting:
             return
-        rows, self._waiting = np.concatenate(self._waiting), []
+        rows, self._waiting, self._waiting_rows = np.concatenate(self._waiting), [], 0
         magnitudes = np.abs(rows)
         self._rows += len(rows)
         np.maximum(self._largest, magnitudes.max(axis=0), out=self._largest)

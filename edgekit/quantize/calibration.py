@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,7 @@ class Calibration:
         tokens: how many tokens they had (of a translation model: source and target tokens).
         seed: of the sample of rows.
         inputs: by the name of the product's weight.
+        name: of the texts; None where they have none.
     """
 
     weights_sha256: str
@@ -110,10 +111,16 @@ class Calibration:
     tokens: int
     seed: int
     inputs: Mapping[str, ProductInputs]
+    name: str | None = None
+
+    def as_measured(self) -> dict[str, Any]:
+        """For the manifest's ``measured``: what was calibrated on."""
+        return {"text": self.name, "texts": self.texts, "tokens": self.tokens, "seed": self.seed}
 
     def save(self, path: Path) -> None:
         """Writes an ``.npz`` file; the same calibration gives the same bytes."""
-        head = {"weights_sha256": self.weights_sha256, "texts": self.texts, "tokens": self.tokens, "seed": self.seed}
+        head: dict[str, Any] = {"weights_sha256": self.weights_sha256, **self.as_measured()}
+        head["name"] = head.pop("text")
         head["rows"] = {name: found.rows for name, found in self.inputs.items()}
         arrays = {f"{name}/{field}": getattr(found, field) for name, found in self.inputs.items() for field in FIELDS}
         with path.open("wb") as file:

@@ -18,6 +18,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("edgekit.gate.default_scheme.CALIBRATION_TEXTS", 2)
     return tmp_path / "cache" / "bundles"
 
 
@@ -50,6 +51,7 @@ def no_checkpoint(monkeypatch):
     monkeypatch.setattr("edgekit.export.sources.resolve.resolve_checkpoint", resolve)
 
 
+CALIBRATED = "int8: activation scales calibrated on 2 sentences of edgekit's development text valid"
 HUB = {"type": "hub", "id": "Helsinki-NLP/opus-mt-en-de", "revision": "abc"}
 
 
@@ -65,7 +67,9 @@ def test_both_precisions_come_from_one_checkpoint(cache, notes):
         "marian-en-de: the Hugging Face hub can't be reached",
         f"exporting marian-en-de in fp32 into the cache: {paths[0]}",
         f"exporting marian-en-de in int8 into the cache: {paths[1]}",
+        CALIBRATED,
     ]
+    assert open_bundle(paths[1]).manifest.quantization.activations == "static"
 
 
 def test_a_pair_from_one_source_is_reused_without_a_look_at_the_checkpoint(cache, put, notes, no_checkpoint):
@@ -129,7 +133,7 @@ def test_a_source_that_is_asked_for_decides_against_what_is_there(cache, put, no
     put(cache / "marian-en-de-int8", **HUB)
     path = bundle_for("marian-en-de", "int8", "embedded", notes.append)
     assert (path, source_of(path)) == (cache / "marian-en-de-int8", "embedded")
-    assert notes == [f"exporting marian-en-de in int8 into the cache: {path}"]
+    assert notes == [f"exporting marian-en-de in int8 into the cache: {path}", CALIBRATED]
     with pytest.raises(SourceError, match="the Hugging Face hub can't be reached"):
         bundle_for("marian-en-de", "int8", "hub", notes.append)
     local = bundle_for("marian-en-de", "int8", str(embedded_dir("marian-en-de")), notes.append)
@@ -167,8 +171,8 @@ def test_a_damaged_bundle_in_the_cache_is_said_and_exported_again(cache, put, no
     assert open_bundle(bundle).manifest.precision == "int8"
     assert notes[0].startswith(f"the cache's marian-en-de-int8 can't be used: {bundle}")
     assert reason in notes[0]
-    assert notes[-1] == f"exporting marian-en-de in int8 into the cache: {bundle}"
-    assert len(notes) == len(set(notes)) == 3
+    assert notes[-2:] == [f"exporting marian-en-de in int8 into the cache: {bundle}", CALIBRATED]
+    assert len(notes) == len(set(notes)) == 4
 
 
 def test_a_damaged_bundle_outside_the_cache_is_refused_and_kept(tmp_path, put):

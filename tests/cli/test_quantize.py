@@ -13,19 +13,29 @@ from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
 
 def test_an_int8_bundle_is_written_and_its_path_printed(embedded_fp32, tmp_path):
     done = edgekit("quantize", embedded_fp32, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "marian-en-de-int8\n", "")
+    assert (done.returncode, done.stdout) == (0, "marian-en-de-int8\n"), done.stderr
+    said = "int8: activation scales calibrated on 64 sentences of edgekit's development text valid\n"
+    assert done.stderr == said
     assert os.listdir(tmp_path) == ["marian-en-de-int8"]
+    manifest = open_bundle(tmp_path / "marian-en-de-int8").manifest
+    assert manifest.quantization.activations == "static"
+    calibration = manifest.measured["calibration"]
+    assert (calibration["text"], calibration["texts"]) == ("valid", 64)
+    assert calibration["tokens"] > 1000
     done = edgekit("translate", tmp_path / "marian-en-de-int8", "Good morning!")
     assert (done.returncode, done.stdout) == (0, "Guten Morgen!\n")
 
 
 def test_an_existing_output_is_kept_unless_forced(embedded_fp32, tmp_path):
     target = tmp_path / "mine"
-    assert edgekit_here("quantize", embedded_fp32, "-o", target).returncode == 0
+    dynamic = ("quantize", embedded_fp32, "--scheme", "int8-dynamic", "-o", target)
+    done = edgekit_here(*dynamic)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert open_bundle(target).manifest.quantization.activations == "dynamic per row"
     before = {path.name: path.stat().st_mtime_ns for path in target.iterdir()}
-    assert_fails(edgekit_here("quantize", embedded_fp32, "-o", target), 1, "exists already")
+    assert_fails(edgekit_here(*dynamic), 1, "exists already")
     assert {path.name: path.stat().st_mtime_ns for path in target.iterdir()} == before
-    assert edgekit_here("quantize", embedded_fp32, "-o", target, "--force").returncode == 0
+    assert edgekit_here(*dynamic, "--force").returncode == 0
 
 
 def test_an_int8_bundle_is_refused(embedded_int8, tmp_path, monkeypatch):

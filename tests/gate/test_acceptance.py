@@ -68,13 +68,16 @@ def test_a_bundle_within_its_budget_is_kept_with_what_was_measured(embedded_fp32
                    cwd=tmp_path)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "marian-en-de-int8\n"), done.stderr
     assert re.fullmatch(
+        r"int8: activation scales calibrated on 64 sentences of edgekit's development text valid\n"
         r"loses -?\d\.\d\d chrF \[-?\d\.\d\d, -?\d\.\d\d\] on mine \(100 sentences\): within chrf=3\n"
         r"loses 0\.\d{4} nats of KL divergence a token \[0\.\d{4}, 0\.\d{4}\] on mine \(100 sentences\): "
         r"within kl=0\.01\n",
         done.stderr,
     )
     assert os.listdir(tmp_path) == ["marian-en-de-int8"]
-    gate = open_manifest(tmp_path / "marian-en-de-int8").measured["gate"]
+    measured = open_manifest(tmp_path / "marian-en-de-int8").measured
+    gate = measured["gate"]
+    assert measured["calibration"]["texts"] == 64, "what is measured adds to what was calibrated on"
     assert (gate["development_text"], gate["looks"], gate["chrf"]["verdict"], gate["kl"]["items"]) == (
         "mine", 1, "passed", 100,
     )  # fmt: skip
@@ -98,7 +101,8 @@ def test_doubled_scales_are_caught_and_the_layer_is_named(embedded_fp32, embedde
 
 def test_ten_sentences_are_undecided_and_nothing_is_kept(embedded_fp32, short_pairs, tmp_path):
     (tmp_path / "ten.tsv").write_text("".join(short_pairs.open(encoding="utf-8").readlines()[:10]), encoding="utf-8")
-    done = edgekit("quantize", embedded_fp32, "--max-loss", "chrf=0.3", "--dev", "ten.tsv", cwd=tmp_path)
+    done = edgekit("quantize", embedded_fp32, "--max-loss", "chrf=0.3", "--dev", "ten.tsv", "--scheme", "int8-dynamic",
+                   cwd=tmp_path)  # fmt: skip
     assert_fails(
         done,
         1,
@@ -155,8 +159,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(embedded_fp32, tmp_path, mon
 def test_export_measures_what_it_made_and_leaves_no_fp32_bundle(short_pairs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = edgekit_here(
-        "export", "marian-en-de", "--source", "embedded", "-o", "mine", "--max-loss", "kl=0.01", "--dev", short_pairs
-    )
+        "export", "marian-en-de", "--source", "embedded", "-o", "mine", "--scheme", "int8-dynamic",
+        "--max-loss", "kl=0.01", "--dev", short_pairs,
+    )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
     assert os.listdir(tmp_path) == ["mine"]
     assert open_manifest(tmp_path / "mine").measured["gate"]["kl"]["verdict"] == "passed"

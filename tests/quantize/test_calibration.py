@@ -72,13 +72,15 @@ def test_divided_inputs_are_those_of_divided_rows():
 
 @pytest.fixture
 def calibration():
-    return Calibration("ab" * 32, 3, 40, 7, {"a.weight": inputs([[1.0, 2.0]]), "output.weight": inputs([[3.0]], 90)})
+    found = {"a.weight": inputs([[1.0, 2.0]]), "output.weight": inputs([[3.0]], 90)}
+    return Calibration("ab" * 32, 3, 40, 7, found, "mine")
 
 
 def test_a_saved_calibration_is_loaded_again(calibration, tmp_path):
     calibration.save(tmp_path / "c.npz")
     loaded = Calibration.load(tmp_path / "c.npz")
     assert (loaded.weights_sha256, loaded.texts, loaded.tokens, loaded.seed) == ("ab" * 32, 3, 40, 7)
+    assert loaded.as_measured() == {"text": "mine", "texts": 3, "tokens": 40, "seed": 7}
     assert list(loaded.inputs) == ["a.weight", "output.weight"]
     assert loaded.inputs["output.weight"].rows == 90
     np.testing.assert_array_equal(loaded.inputs["a.weight"].sample, [[1.0, 2.0]])

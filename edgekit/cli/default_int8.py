@@ -1,0 +1,75 @@
+"""What the commands make of a model where no scheme is named: int8 of a translator is calibrated, if there is text.
+
+In: a checkpoint, or an fp32 bundle. Out: a bundle, or the scheme and the calibration of one; what was calibrated on is
+said in a line on stderr. `edgekit.gate.default_scheme` decides; everything else is exported as `edgekit.export` does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.cli.output import note, progress
+
+if TYPE_CHECKING:
+    from edgekit.export.sources.checkpoint import Checkpoint
+    from edgekit.quantize.calibration import Calibration
+    from edgekit.quantize.scheme import Scheme
+
+Notify = Callable[[str], None]
+# Kinds of checkpoints whose weights are floats, and whose languages are known before they are read.
+CALIBRATED_KINDS = ("marian", "seq2seq")
+
+
+def export_by_precision(
+    checkpoint: Checkpoint,
+    precision: str,
+    target: Path | None,
+    *,
+    force: bool,
+    notify: Notify = note,
+    shortlist_text: Path | None = None,
+) -> Path:
+    """Exports a checkpoint as its precision means without a scheme; arguments and errors as `export_checkpoint`'s."""
+    from edgekit.export import export_checkpoint
+
+    if precision != "int8" or not _has_calibrated_default(checkpoint):
+        return export_checkpoint(
+            checkpoint, precision, target, shortlist_text=shortlist_text, force=force, notify=notify
+        )
+    from edgekit.gate.staging import keep_if_accepted
+    from edgekit.quantize.bundle import quantize_bundle
+
+    def make(path: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="fp32-", dir=path.parent) as directory:
+            fp32 = Path(directory) / "fp32"
+            export_checkpoint(checkpoint, "fp32", fp32, shortlist_text=shortlist_text, notify=notify)
+            scheme, calibration = calibrated_default(fp32, notify)
+            quantize_bundle(fp32, precision, path, scheme=scheme, calibration=calibration)
+
+    return keep_if_accepted(target or Path(f"{checkpoint.name}-{precision}"), force, make, lambda _: None)
+
+
+def _has_calibrated_default(checkpoint: Checkpoint) -> bool:
+    from edgekit.gate.default_scheme import has_calibrated_default
+
+    is_translator = checkpoint.kind in CALIBRATED_KINDS and checkpoint.task == "translation"
+    return is_translator and has_calibrated_default(checkpoint.languages["source"], checkpoint.languages["target"])
+
+
+def calibrated_default(fp32: Path, notify: Notify = note) -> tuple[Scheme | None, Calibration | None]:
+    """Scheme and calibration of an fp32 bundle's int8 where no scheme is named; (None, None) where it needs none."""
+    from edgekit.bundle.read import open_bundle
+    from edgekit.gate.default_scheme import CALIBRATION_TEXTS, calibrate_default, is_calibrated_by_default
+
+    if not is_calibrated_by_default(open_bundle(fp32).manifest):
+        return None, None
+    with progress("calibrating", CALIBRATION_TEXTS) as bar:
+        scheme, calibration = calibrate_default(fp32, lambda _: bar.advance(1))
+    notify(
+        f"int8: activation scales calibrated on {calibration.texts} sentences of edgekit's development text "
+        f"{calibration.name}"
+    )
+    return scheme, calibration

@@ -1,0 +1,55 @@
+"""Which translators are calibrated by default: floats whose source language has packaged development text."""
+
+import dataclasses
+
+import pytest
+
+from edgekit.bundle.manifest import Languages, TensorQuantization
+from edgekit.bundle.read import open_bundle
+from edgekit.gate.calibration import calibrate_on_development
+from edgekit.gate.default_scheme import has_calibrated_default, is_calibrated_by_default
+from edgekit.quality.development import development_pair, load_development_pairs
+
+
+@pytest.fixture(scope="module")
+def manifest(embedded_fp32):
+    return open_bundle(embedded_fp32).manifest
+
+
+def test_text_of_the_source_language_serves_whatever_it_is_paired_with():
+    assert development_pair("en", "de") == ("en", "de")
+    assert development_pair("en", "pt") == ("en", "pt")
+    assert development_pair("de", "en") == ("de", "en")
+    assert development_pair("en", "fr") == ("en", "de")
+    assert development_pair("pt", "ja") == ("pt", "en")
+    assert development_pair("fr", "en") is None
+    assert development_pair(None, None) is None
+    assert load_development_pairs(None, *development_pair("de", "en")).sources[0] != ""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"), [("en", "fi", True), ("fr", "en", False), (None, None, False)]
+)
+def test_a_language_without_text_has_no_calibrated_default(manifest, source, target, expected):
+    assert has_calibrated_default(source, target) is expected
+    assert is_calibrated_by_default(dataclasses.replace(manifest, languages=Languages(source, target))) is expected
+
+
+def test_what_a_checkpoint_quantised_itself_keeps_its_scales(manifest):
+    assert is_calibrated_by_default(manifest)
+    shipped = {"output.weight": TensorQuantization("int8", "output.weight_scale", "per-tensor")}
+    quantization = dataclasses.replace(manifest.quantization, tensors=shipped)
+    assert not is_calibrated_by_default(dataclasses.replace(manifest, quantization=quantization))
+
+
+def test_what_is_no_translator_has_no_calibrated_default(manifest):
+    assert not is_calibrated_by_default(dataclasses.replace(manifest, task="text2text"))
+
+
+def test_another_target_language_is_calibrated_on_the_same_sentences(embedded_fp32, manifest, monkeypatch):
+    """Only sources are read: a model into a language without any packaged text is calibrated, too."""
+    french = dataclasses.replace(manifest, languages=Languages("en", "fr"))
+    bundle = dataclasses.replace(open_bundle(embedded_fp32), manifest=french)
+    monkeypatch.setattr("edgekit.gate.calibration.open_bundle", lambda path: bundle)
+    found = calibrate_on_development(embedded_fp32, None, 2)
+    assert (found.name, found.texts) == ("valid", 2)
