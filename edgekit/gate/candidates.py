@@ -16,7 +16,7 @@ from edgekit.gate.forced import FloatModel
 from edgekit.graph.tensors import Tensor
 from edgekit.quantize.blockwise import BlockFormat
 from edgekit.quantize.calibration import Calibration
-from edgekit.quantize.scheme import ChannelFormat, Format, Scheme
+from edgekit.quantize.scheme import SCHEMES, ChannelFormat, Format, Scheme
 from edgekit.quantize.weights import quantize_weights
 
 __all__ = ["FLOAT", "Candidate", "candidate_formats", "make_candidate", "mix_scheme", "searched_names"]
@@ -34,9 +34,9 @@ FORMATS: dict[str, dict[str, Format]] = {
     },
     "causal-lm": {
         FLOAT: None,
-        "int8": BlockFormat(8, 32, symmetric=False),
+        "int8": SCHEMES["causal-lm"]["int8"].matrices,
         "int8-128": BlockFormat(8, 128),
-        "int4": BlockFormat(4, 32, symmetric=False),
+        "int4": SCHEMES["causal-lm"]["int4"].matrices,
         "int4-64": BlockFormat(4, 64, symmetric=False),
     },
 }

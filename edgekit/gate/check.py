@@ -13,7 +13,7 @@ from typing import Any
 
 from edgekit.gate.budget import METRICS, Budget
 from edgekit.gate.comparison import Comparison
-from edgekit.gate.looks import FEWEST, Finding, Verdict, plan_looks, resamples_for, tail_share, verdict_of
+from edgekit.gate.looks import FEWEST, MOST_LOOKS, Finding, Verdict, plan_looks, resamples_for, tail_share, verdict_of
 
 __all__ = ["Report", "describe_finding", "run_gate"]
 
@@ -26,7 +26,7 @@ class Report:
         findings: one a budget, in the order of the budgets.
         text: name of the development text.
         sha256: of its file or files.
-        looks: how many looks there could have been, at this bundle and others that it was chosen from.
+        looks: how many looks there could have been.
     """
 
     findings: tuple[Finding, ...]
@@ -68,7 +68,7 @@ def run_gate(
     budgets: Sequence[Budget],
     text: tuple[str, str],
     advance: Callable[[int], None] = lambda _: None,
-    candidates: int = 1,
+    most_looks: int = MOST_LOOKS,
 ) -> Report:
     """Looks at more and more text until every budget is decided, or one refuses, or there is no more.
 
@@ -77,15 +77,14 @@ def run_gate(
         budgets: at least one.
         text: name and SHA-256 of the development text.
         advance: counts items that were run.
-        candidates: among how many bundles one is chosen on this text, each with a gate of its own.
+        most_looks: how often the gate may look: once is with all the text at once, and with the narrowest interval.
     """
-    counts = plan_looks(comparison.items, FEWEST[comparison.unit])
-    looks = len(counts) * candidates
+    counts = plan_looks(comparison.items, FEWEST[comparison.unit], most_looks)
     report = None
     for count in counts:
         comparison.run(count, advance)
-        findings = [_judge(comparison, budget, count, looks) for budget in budgets]
-        report = Report(tuple(findings), *text, looks)
+        findings = [_judge(comparison, budget, count, len(counts)) for budget in budgets]
+        report = Report(tuple(findings), *text, len(counts))
         if report.verdict != "undecided":
             break
     assert report is not None, "a text has at least one look"

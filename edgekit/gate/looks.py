@@ -21,7 +21,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ERROR", "FEWEST", "Finding", "Verdict", "plan_looks", "resamples_for", "tail_share", "verdict_of"]
+__all__ = [
+    "ERROR",
+    "FEWEST",
+    "MOST_LOOKS",
+    "Finding",
+    "Verdict",
+    "plan_looks",
+    "resamples_for",
+    "tail_share",
+    "verdict_of",
+]
 
 ERROR = 0.05
 MOST_LOOKS = 4
@@ -59,15 +69,15 @@ class Finding:
     verdict: Verdict
 
 
-def plan_looks(items: int, fewest: int) -> list[int]:
+def plan_looks(items: int, fewest: int, most: int = MOST_LOOKS) -> list[int]:
     """How many items each look sees: all at the last, half as many at the one before, never below ``fewest``.
 
-    At most `MOST_LOOKS`; one where there are fewer items than twice the fewest.
+    At most ``most``; one where there are fewer items than twice the fewest.
 
     Example: 1000 items of which 100 are the fewest: ``[125, 250, 500, 1000]``.
     """
     counts = [items]
-    while len(counts) < MOST_LOOKS and counts[0] // 2 >= fewest:
+    while len(counts) < most and counts[0] // 2 >= fewest:
         counts.insert(0, counts[0] // 2)
     return counts
 
@@ -101,7 +111,7 @@ def verdict_of(
         resampled: float64 [resamples], the loss in each.
         items: how many were seen.
         unit: what they are, a key of `FEWEST`.
-        looks: how many looks there may be in all, at this bundle and at others that are chosen among.
+        looks: how many looks there may be in all.
     """
     share = 100 * tail_share(looks)
     low, high = (float(bound) for bound in np.percentile(resampled, [share, 100 - share]))

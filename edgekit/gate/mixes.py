@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Mix", "Option", "plan_mixes", "thin"]
+__all__ = ["Mix", "Option", "plan_mixes", "thin", "uniform_mix"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ def plan_mixes(options: Mapping[str, Sequence[Option]]) -> list[Mix]:
         chosen[name] = after
         mixes.append(_sum_up(chosen))
     return mixes
+
+
+def uniform_mix(options: Mapping[str, Sequence[Option]], format_name: str) -> Mix:
+    """The mix in which every tensor has one format, which each must have among its options."""
+    return _sum_up(
+        {name: next(each for each in found if each.format == format_name) for name, found in options.items()}
+    )
 
 
 def thin(mixes: Sequence[Mix], count: int) -> list[Mix]:

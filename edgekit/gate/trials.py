@@ -19,7 +19,7 @@ from typing import Any
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.gate.acceptance import compare
 from edgekit.gate.budget import Budget
-from edgekit.gate.candidates import FLOAT, mix_scheme
+from edgekit.gate.candidates import mix_scheme
 from edgekit.gate.check import run_gate
 from edgekit.gate.comparison import TextBaseline, TranslationBaseline
 from edgekit.gate.mixes import Mix
@@ -30,17 +30,13 @@ from edgekit.quantize.scheme import Format, named_scheme
 
 __all__ = ["Gate", "Trials", "in_words", "seconds_for_all"]
 
-# The format, and the named scheme, that mixes are compared with.
-PLAIN = "int8"
-
 
 @dataclass(frozen=True)
 class Gate:
-    """What each mix must pass: budgets, name and SHA-256 of the development text, and how many mixes may be tried."""
+    """What each mix must pass: budgets, and name and SHA-256 of the development text."""
 
     budgets: Sequence[Budget]
     text: tuple[str, str]
-    candidates: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,7 @@ class Trials:
     Attributes:
         bundle: the fp32 bundle.
         formats: by the names that mixes use.
+        plain: the format, and the named scheme, that the model has in plain int8.
         calibration: for the formats that need one.
         state: keeps what was found.
         notify: called with one line a mix.
@@ -57,6 +54,7 @@ class Trials:
 
     bundle: Bundle
     formats: Mapping[str, Format]
+    plain: str
     calibration: Calibration | None
     state: SearchState
     notify: Callable[[str], None]
@@ -69,16 +67,14 @@ class Trials:
         gate: Gate,
         advance: Callable[[int], None],
     ) -> bool:
-        """Whether the gate accepts a mix; its bundle lies in ``directory`` for as long as that takes."""
-        if set(mix.formats.values()) == {FLOAT}:
-            return False  # this is the fp32 bundle, which is there already
+        """Whether the gate accepts a mix on all the text; its bundle is in ``directory`` for as long as that takes."""
         key = _key(mix)
         if key not in self.state:
             with tempfile.TemporaryDirectory(prefix="trial-", dir=directory) as trial:
                 self.write(mix, Path(trial) / "mix")
                 metrics = [budget.metric for budget in gate.budgets]
                 with closing(compare(baseline, Path(trial) / "mix", metrics)) as comparison:
-                    report = run_gate(comparison, gate.budgets, gate.text, advance, gate.candidates)
+                    report = run_gate(comparison, gate.budgets, gate.text, advance, most_looks=1)
             self.state.put(key, {"verdict": report.verdict, "measured": report.as_measured()})
         verdict = self.state.get(key)["verdict"]
         self.notify(f"{summary(mix)}: {verdict}")
@@ -102,10 +98,11 @@ class Trials:
             path: where it lies.
             times: by format and tensor, in microseconds.
         """
-        time_share = self._time(mix.formats, times) / self._time(dict.fromkeys(mix.formats, PLAIN), times)
+        time_share = self._time(mix.formats, times) / self._time(dict.fromkeys(mix.formats, self.plain), times)
         with tempfile.TemporaryDirectory(prefix="plain-", dir=path.parent) as directory:
-            scheme = named_scheme(self.bundle.manifest.kind, PLAIN)
-            plain = quantize_bundle(self.bundle.path, None, Path(directory) / "plain", scheme=scheme)
+            scheme = named_scheme(self.bundle.manifest.kind, self.plain)
+            written = Path(directory) / "plain"
+            plain = quantize_bundle(self.bundle.path, None, written, scheme=scheme, calibration=self.calibration)
             size_share = open_bundle(path).size_bytes / open_bundle(plain).size_bytes
         self.notify(
             f"found: {summary(mix)}. By the profile its tensors take {100 * time_share:.0f} % of plain int8's time; "
@@ -147,4 +144,4 @@ def in_words(seconds: float) -> str:
 
 
 def _key(mix: Mix) -> str:
-    return f"gate {hashlib.sha256(json.dumps(mix.formats, sort_keys=True).encode()).hexdigest()[:16]}"
+    return f"whole {hashlib.sha256(json.dumps(mix.formats, sort_keys=True).encode()).hexdigest()[:16]}"

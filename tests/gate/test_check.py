@@ -94,11 +94,14 @@ def test_one_budget_over_its_limit_refuses_and_one_undecided_leaves_all_undecide
     assert run_gate(Two(noise(200, 0.2, 0.5)), budgets, text).verdict == "undecided"
 
 
-def test_a_bundle_chosen_among_many_has_wider_intervals():
-    losses = noise(150, 0.5, 1)
-    alone, among = gate(losses)[0], gate(losses, candidates=8)[0]
-    assert among.findings[0].high > alone.findings[0].high
-    assert (alone.looks, among.looks, alone.level, among.level) == (1, 8, 95.0, pytest.approx(99.375))
+def test_one_look_takes_all_the_text_and_has_a_narrower_interval():
+    losses = noise(1000, 0.7, 4)
+    once, comparison = gate(losses, most_looks=1)
+    assert comparison.seen == [1000]
+    often = gate(losses, limit=0.69)[0]
+    assert (once.looks, often.looks, once.level, often.level) == (1, 4, 95.0, pytest.approx(98.75))
+    assert often.findings[0].items == 1000
+    assert once.findings[0].high < often.findings[0].high
 
 
 def test_of_bundles_that_lose_exactly_the_budget_few_pass():

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.gate.mixes import Option, plan_mixes, thin
+from edgekit.gate.mixes import Option, plan_mixes, thin, uniform_mix
 
 OPTIONS = {
     "a": [Option("fp32", 10, 0.0), Option("int8", 4, 0.1), Option("int4", 3, 0.9)],
@@ -46,6 +46,11 @@ def test_no_other_mix_of_the_same_cost_or_less_diverges_less():
         ]
         for mix in plan_mixes(options):
             assert min(d for cost, d in every if cost <= mix.cost) == pytest.approx(mix.divergence)
+
+
+def test_one_format_for_all_is_a_mix_with_its_sums():
+    mix = uniform_mix(OPTIONS, "int8")
+    assert (dict(mix.formats), mix.cost, mix.divergence) == ({"a": "int8", "b": "int8"}, 10, pytest.approx(0.6))
 
 
 def test_few_mixes_are_kept_with_both_ends():
