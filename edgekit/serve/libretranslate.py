@@ -1,9 +1,9 @@
 """LibreTranslate's API: ``POST /translate``, ``GET /languages`` (https://docs.libretranslate.com/api/).
 
 As there: ``q`` is a text or a list, bodies are JSON or forms, ``format`` is ``text`` or ``html``, ``api_key`` a field.
-Beyond it: ``model`` chooses between two models of a pair, and the answer names the one that translated. What edgekit
-has none of is said so: languages are not detected (``source: "auto"`` and ``/detect`` are refused), and
-``alternatives`` is an empty list.
+Beyond it: ``model`` chooses between two models of a pair, and the answer names what translated; a pair without a model
+of its own is translated by two, by way of another language. What edgekit has none of is said so: languages are not
+detected (``source: "auto"`` and ``/detect`` are refused), and ``alternatives`` is an empty list.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from edgekit.serve.body import check_texts, checked_text, read_fields, text_field
 from edgekit.serve.html_parts import escape, html_parts
+from edgekit.serve.models import route_name
 from edgekit.serve.parts import join, text_parts
 from edgekit.serve.request_error import RequestError
 from edgekit.serve.service import Service, key_of, unless_gone
@@ -82,13 +83,8 @@ def routes(service: Service) -> list[Route]:
 
 def list_languages(service: Service) -> list[dict[str, Any]]:
     """Each language that is translated from or to, and to which ones."""
-    found: dict[str, list[str]] = {}
-    for model in service.models.translators:
-        targets = found.setdefault(model.source, [])
-        if model.target not in targets:
-            targets.append(model.target)
-        found.setdefault(model.target, [])
-    return [{"code": code, "name": LANGUAGE_NAMES.get(code, code), "targets": to} for code, to in found.items()]
+    languages = service.models.languages.items()
+    return [{"code": code, "name": LANGUAGE_NAMES.get(code, code), "targets": targets} for code, targets in languages]
 
 
 async def _translate(service: Service, request: Request) -> JSONResponse:
@@ -102,18 +98,20 @@ async def _translate(service: Service, request: Request) -> JSONResponse:
         raise RequestError(400, "format must be text or html")
     source, target = text_field(fields, "source"), text_field(fields, "target")
     name = text_field(fields, "model", "") or None
-    model = service.models.find_translator(source, target, name)
+    route = service.models.find_route(source, target, name)
     characters = sum(map(len, texts))
     state = service.accept(request)
-    state.facts |= {"model": model.name, "texts": len(texts), "characters": characters}
-    service.metrics.characters.labels(model.name).inc(characters)
+    state.facts |= {"model": route_name(route), "texts": len(texts), "characters": characters}
+    for model in route:
+        service.metrics.characters.labels(model.name).inc(characters)
     cut = html_parts if kind == "html" else text_parts
     documents = await asyncio.to_thread(lambda: [cut(text) for text in texts])
-    pieces = [part.text for document in documents for part in document if part.text is not None]
-    found = await unless_gone(request, service.batches[model.name].translate(pieces, state.cancellation))
+    found = [part.text for document in documents for part in document if part.text is not None]
+    for model in route:
+        found = await unless_gone(request, service.batches[model.name].translate(found, state.cancellation))
     translations = iter(map(escape, found) if kind == "html" else found)
     joined = [join(document, translations) for document in documents]
-    answer: dict[str, Any] = {"translatedText": joined[0] if is_single else joined, "model": model.name}
+    answer: dict[str, Any] = {"translatedText": joined[0] if is_single else joined, "model": route_name(route)}
     if fields.get("alternatives"):
         answer["alternatives"] = [] if is_single else [[] for _ in joined]
     return JSONResponse(answer)

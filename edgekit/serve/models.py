@@ -1,7 +1,8 @@
 """The models that a server serves, by name and by language pair.
 
 In: bundles. Out: loaded models, each named ``<name>-<precision>`` as its bundle's directory is by default. Two bundles
-of one pair are served beside each other; the first is meant where a request names none.
+of one pair are served beside each other; the first is meant where a request names none. Where no model translates a
+pair, two may, one behind the other: a route is of one model or two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class ServedTranslator:
     target: str
     precision: str
     translator: Translator
+
+
+Route = tuple[ServedTranslator, ...]
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ class Models:
         """
         return cls([_load(path, threads) for path in paths])
 
-    def find_translator(self, source: str, target: str, name: str | None) -> ServedTranslator:
-        """The model of a pair: of that name, or the first.
+    def find_route(self, source: str, target: str, name: str | None) -> Route:
+        """The model of a pair, or the two one behind the other: of that name, or the first.
 
         Raises:
             RequestError: 400, a language is unknown, or no model translates between them or is called so.
@@ -86,16 +90,27 @@ class Models:
             raise RequestError(
                 400, f"this server does not detect languages; give source, one of {', '.join(self.sources)}"
             )
-        of_pair = [model for model in self.translators if (model.source, model.target) == (source, target)]
+        of_pair = self.routes(source, target)
         if not of_pair:
-            pairs = ", ".join(dict.fromkeys(f"{model.source} to {model.target}" for model in self.translators))
+            pairs = ", ".join(f"{one} to {other}" for one, targets in self.languages.items() for other in targets)
             found = f"{source[:20]!a} to {target[:20]!a}"
             raise RequestError(400, f"source and target must be languages of one of {pairs or 'no pairs'}, not {found}")
-        named = [model for model in of_pair if name is None or model.name == name]
+        named = [route for route in of_pair if name is None or route_name(route) == name]
         if not named:
-            names = ", ".join(model.name for model in of_pair)
+            names = ", ".join(map(route_name, of_pair))
             raise RequestError(400, f"model must be one of {names} for {source} to {target}")
         return named[0]
+
+    def routes(self, source: str, target: str) -> list[Route]:
+        """All models of a pair, in order of the bundles; where there is none, two by way of one other language."""
+        direct: list[Route] = [
+            (model,) for model in self.translators if (model.source, model.target) == (source, target)
+        ]
+        if direct or source == target:
+            return direct
+        firsts = [model for model in self.translators if model.source == source]
+        seconds = [model for model in self.translators if model.target == target]
+        return [(first, second) for first in firsts for second in seconds if first.target == second.source]
 
     def find_generator(self, name: str) -> ServedGenerator:
         """The language model of a name.
@@ -117,14 +132,25 @@ class Models:
         )
 
     @property
+    def languages(self) -> dict[str, list[str]]:
+        """To which languages each is translated, by one model or two, in order of the bundles."""
+        known = list(dict.fromkeys(code for model in self.translators for code in (model.source, model.target)))
+        return {source: [target for target in known if self.routes(source, target)] for source in known}
+
+    @property
     def sources(self) -> list[str]:
         """Languages that are translated from, in order of the bundles."""
-        return list(dict.fromkeys(model.source for model in self.translators))
+        return [source for source, targets in self.languages.items() if targets]
 
     def close(self) -> None:
         """Lets go of the language models' memory."""
         for model in self.generators:
             model.generator.close()
+
+
+def route_name(route: Route) -> str:
+    """The models' names, with ``+`` between two."""
+    return "+".join(model.name for model in route)
 
 
 def _load(path: Path, threads: int | None) -> ServedTranslator | ServedGenerator:
