@@ -75,11 +75,15 @@ def main() -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("out", type=Path, help="folder of the bundles and reports")
     parser.add_argument("--lm", type=Path, default=Path("models/lm-en-de"), help="the language model of clean")
+    parser.add_argument("--task", help="only the comparisons on this task, such as translate:pt-en")
     parser.add_argument("--limit", type=int, help="first sentences of each test set")
     parser.add_argument("--timed", type=int, help="items of a round, default 40 one at a time and 64 in bulk")
     parser.add_argument("--price-per-hour", type=float, default=0.04, help="of the machine, default 0.04")
     arguments = parser.parse_args()
-    for comparison in EXPERIMENTS[arguments.experiment]:
+    wanted = [one for one in EXPERIMENTS[arguments.experiment] if arguments.task in {None, one.task}]
+    if not wanted:
+        parser.error(f"{arguments.experiment} has no comparison on {arguments.task}")
+    for comparison in wanted:
         bundles = [make_bundle(model, arguments.out, arguments.lm) for model in comparison.models]
         report = arguments.out / comparison.name
         options = ["--price-per-hour", str(arguments.price_per_hour), "--memory", "512M", "--cores", "1"]
