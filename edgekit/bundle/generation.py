@@ -21,6 +21,8 @@ class Generation:
     decoder begins with a zero vector instead of a token. ``forces_eos`` says that EOS follows the last token that the
     limit allows, and counts for the length of a beam search's hypothesis. ``forced_first_token_id`` is what every
     target begins with, whatever the model says; ``source_prefix`` stands before the ids of every source text.
+    ``min_length`` is how many tokens a target has before EOS may follow, a forced one counted; no n-gram of
+    ``no_repeat_ngram_size`` ids comes twice in a target, its start token counted; 0 of either is no rule.
     """
 
     start_token_id: int
@@ -33,6 +35,13 @@ class Generation:
     forces_eos: bool = False
     forced_first_token_id: int | None = None
     source_prefix: tuple[int, ...] = ()
+    min_length: int = 0
+    no_repeat_ngram_size: int = 0
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether a search has to leave out what these settings forbid (`edgekit.runtime.search_rules`)."""
+        return bool(self.min_length or self.no_repeat_ngram_size)
 
     @property
     def start_ids(self) -> tuple[int, ...]:
@@ -91,6 +100,10 @@ def read_generation(fields: Fields) -> Generation:
         forces_eos=fields.has("forces_eos") and fields.boolean("forces_eos"),
         forced_first_token_id=fields.optional_integer("forced_first_token_id"),
         source_prefix=fields.integers("source_prefix") if fields.has("source_prefix") else (),
+        min_length=fields.integer("min_length", 0, MAX_TOKENS) if fields.has("min_length") else 0,
+        no_repeat_ngram_size=(
+            fields.integer("no_repeat_ngram_size", 0, MAX_TOKENS) if fields.has("no_repeat_ngram_size") else 0
+        ),
     )
 
 

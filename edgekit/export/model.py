@@ -35,6 +35,7 @@ class Seq2SeqModel:
         tokenizer_files: which of them serves which side.
         shortlist: where the model has one.
         language_tokens: of a model that has many languages.
+        unapplied: lines on what the checkpoint recommends for search and a bundle does not do by itself.
     """
 
     config: Seq2SeqConfig
@@ -44,6 +45,7 @@ class Seq2SeqModel:
     tokenizer_files: TokenizerFiles
     shortlist: ShortlistArrays | None = None
     language_tokens: LanguageTokens | None = None
+    unapplied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import tokenizers
 from edgekit.bundle.generation import Generation, TextGeneration
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.export.architectures.decoder_options import LIMITS, check_search_options
-from edgekit.export.architectures.seq2seq_options import SEARCH_OPTIONS, TRANSLATION_FACTOR
+from edgekit.export.architectures.seq2seq_options import SEARCH_OPTIONS, TRANSLATION_FACTOR, read_rules
 from edgekit.export.read_causal_lm import read_text_generation
 from edgekit.export.sources.config_file import read_json
 from edgekit.export.tokenizer.hub_tokenizer import read_hub_tokenizer
@@ -113,6 +113,7 @@ def read_imported_seq2seq(files: Mapping[str, Path], vocab_size: int, *, is_tran
         forces_eos=forces_eos,
         forced_first_token_id=ids["forced_bos_token_id"] if searched.get("forced_bos_token_id") is not None else None,
         source_prefix=before,
+        **read_rules(searched),
     )
     return ImportedModel(str(config.get("model_type"))[:80], generation, text)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edgekit.bundle.manifest import TokenizerFiles
 from edgekit.export.architectures import bart, t5
 from edgekit.export.architectures.marian_options import merge_options
-from edgekit.export.architectures.seq2seq_options import Options, read_generation
+from edgekit.export.architectures.seq2seq_options import Options, read_generation, unapplied
 from edgekit.export.architectures.seq2seq_weights import Seq2SeqNames, forbidden_ids, map_weights
 from edgekit.export.model import Seq2SeqModel
 from edgekit.export.sources.checkpoint import Checkpoint
@@ -66,4 +66,5 @@ def read_seq2seq(checkpoint: Checkpoint) -> Seq2SeqModel:
         tokenizers={TOKENIZER_FILE: tokenizer.text},
         tokenizer_files=TokenizerFiles(TOKENIZER_FILE, TOKENIZER_FILE, *sizes, tokenizer.form),
         language_tokens=tokenizer.languages,
+        unapplied=unapplied(options),
     )

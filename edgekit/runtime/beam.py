@@ -21,6 +21,7 @@ from edgekit.runtime.beam_scores import IMPOSSIBLE, Beams, BeamSettings, Candida
 from edgekit.runtime.encoding import Encoder, length_limit
 from edgekit.runtime.greedy import CAPACITY_STEP, DROP_SHARE, initial_value
 from edgekit.runtime.ports import check_beam_ports
+from edgekit.runtime.search_rules import forbidden
 from edgekit.runtime.session import run_graph
 
 # An ended hypothesis makes room for another: with twice as many continuations as beams, all beams can go on.
@@ -61,7 +62,8 @@ class BeamSearch:
                 manifest's. The latter count for a hypothesis's length, but not for its score, and are left out.
 
         Returns:
-            Hypotheses of each row, best first: as many as beams, fewer only where fewer are possible.
+            Hypotheses of each row, best first: as many as beams, fewer only where fewer are possible; where all are
+            forbidden, an empty one.
 
         Raises:
             InputError: there are more beams than ids to choose from.
@@ -77,7 +79,7 @@ class BeamSearch:
             left = np.flatnonzero(~beams.done)
             if not left.size or left.size <= (1 - DROP_SHARE) * len(alive):
                 for place in np.flatnonzero(beams.done).tolist():
-                    found = beams.hypotheses(place)
+                    found = beams.hypotheses(place) or [ScoredIds([], float(IMPOSSIBLE))]
                     results[alive[place]] = [ScoredIds(one.ids[len(start_ids) - 1 :], one.score) for one in found]
                 if not left.size:
                     return results
@@ -106,7 +108,8 @@ class _Batch:
         choices = len(self._shared["shortlist"]) if self._shared else search.vocab_size
         if settings.beams > choices:
             raise InputError(f"beams must be at most the {choices} target tokens there are, found {settings.beams}")
-        self._candidates = min(CANDIDATES_PER_BEAM * settings.beams, choices)
+        self._choices, self._kept = choices, min(CANDIDATES_PER_BEAM * settings.beams, choices)
+        self._candidates = self._kept
         # Most translations are about as long as their source; a longer one makes its cache longer.
         self._capacity = min(self._longest, self._mask.shape[1] + CAPACITY_STEP)
         self.beams = Beams(settings, limits, self._capacity, search.generation)
@@ -121,13 +124,17 @@ class _Batch:
         if self.beams.position == self._capacity:
             self._lengthen()
         self._position[0] = self.beams.position
+        struck = forbidden(self._search.generation, self.beams.targets()) if self._search.generation.has_rules else None
+        if struck is not None:
+            self._make_room(struck.most)
         run_graph(self._search.decoder.run_with_iobinding, self._binding)
+        found = self._found if struck is None else struck.strike(self._found, self._kept)
         if self.beams.position < len(self._forced):
             # transformers' ForcedBOSTokenLogitsProcessor: it is certain, and nothing else is possible.
-            self._found.ids[:], self._found.beams[:] = self._forced[self.beams.position], 0
-            self._found.scores[:] = IMPOSSIBLE
-            self._found.scores[:, 0] = 0
-        rows = self.beams.advance(self._found)
+            found.ids[:], found.beams[:] = self._forced[self.beams.position], 0
+            found.scores[:] = IMPOSSIBLE
+            found.scores[:, 0] = 0
+        rows = self.beams.advance(found)
         for past, present in self._replaced:
             np.take(present, rows, axis=0, out=past)
 
@@ -179,6 +186,12 @@ class _Batch:
                 arrays[state.present] = np.empty_like(self._past[state.past])
                 self._replaced.append((self._past[state.past], arrays[state.present]))
         return written | {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+
+    def _make_room(self, forbidden: int) -> None:
+        """Asks for more candidates from here on where so many forbidden ones might leave too few."""
+        if self._kept + forbidden > self._candidates < self._choices:
+            self._candidates = min(2 * (self._kept + forbidden), self._choices)
+            self._bind()
 
     def _lengthen(self) -> None:
         """Doubles the length of the caches, up to the most steps that can follow."""

@@ -149,6 +149,12 @@ class Beams:
             self._end_at_limit(length, length + 1, np.full(len(ended), beams))
         return rows
 
+    def targets(self) -> NDArray[np.int64]:
+        """The ids of each beam so far, the start token first: int64 ``[batch, beams, position + 1]``."""
+        places = self.ancestors[:, :, : self.position]
+        earlier = np.take_along_axis(self._tokens[:, :, : self.position], places.astype(np.int64), 1)
+        return np.concatenate([earlier, self.ids[:, :, None]], axis=2)
+
     def hypotheses(self, sentence: int) -> list[ScoredIds]:
         """The finished hypotheses of a sentence, best first, at most as many as beams."""
         return self._finished[sentence]

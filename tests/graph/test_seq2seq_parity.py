@@ -49,12 +49,11 @@ SEARCH = {
     "first-token-and-end-forced": {"forced_bos_token_id": 7, "forced_eos_token_id": 2, "max_length": 15},
     "uneven-sides": {"bad_words_ids": [[9], [17]]},
 }
+OF_TYPE = {"t5": T5_CONFIGURATIONS, "mt5": MT5_CONFIGURATIONS}
 CONFIGURATIONS = {
     f"{model_type}-{name}": (model_type, name, options)
     for model_type in CLASSES
-    for name, options in {"t5": T5_CONFIGURATIONS, "mt5": MT5_CONFIGURATIONS}.get(
-        model_type, BART_CONFIGURATIONS
-    ).items()
+    for name, options in OF_TYPE.get(model_type, BART_CONFIGURATIONS).items()
 }
 LENGTHS = (1, 3, 8, 21)
 LANGUAGE = {"mbart": "de_DE", "m2m_100": "deu_Latn"}

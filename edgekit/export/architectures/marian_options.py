@@ -61,6 +61,8 @@ SEARCH_OPTIONS: dict[str, tuple[Any, ...]] = {
     "token_healing": (False, None),
     "do_sample": (False, None),
 }
+# What goes with beam search, which is the caller's.
+BEAM_OPTIONS = ("num_beams", "length_penalty", "early_stopping")
 
 
 def merge_options(config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def merge_options(config: Mapping[str, Any], generation: Mapping[str, Any] | Non
     """
     if generation is None:
         return dict(config)
-    search = {*SEARCH_OPTIONS, "bad_words_ids", "forced_eos_token_id", "max_length"}
+    search = {*SEARCH_OPTIONS, *BEAM_OPTIONS, "bad_words_ids", "forced_eos_token_id", "max_length"}
     return {name: value for name, value in config.items() if name not in search} | dict(generation)
 
 

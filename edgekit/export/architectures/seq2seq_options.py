@@ -2,9 +2,8 @@
 
 In: config.json and generation_config.json, merged as `marian_options.merge_options` does. Out: values for
 `Seq2SeqConfig` and a `Generation`. An option that changes what the network calculates or what greedy search finds is
-implemented or refused by name. Left out, since checkpoints only recommend them: ``num_beams``,
-``length_penalty`` and ``early_stopping``, which are the caller's, ``min_length``, ``no_repeat_ngram_size``,
-``repetition_penalty`` and how to sample.
+implemented or refused by name; ``min_length``, ``min_new_tokens`` and ``no_repeat_ngram_size`` are implemented. What
+checkpoints only recommend is left to the caller, who is told: see `unapplied`.
 """
 
 from __future__ import annotations
@@ -32,11 +31,20 @@ COMMON_OPTIONS: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "pruned_heads": (None, {}),
 }
-_RECOMMENDED = {"no_repeat_ngram_size", "min_length", "min_new_tokens", "repetition_penalty", "do_sample"}
+_RULES = {"no_repeat_ngram_size", "min_length", "min_new_tokens", "forced_bos_token_id"}
+_IGNORED: dict[str, tuple[Any, ...]] = {
+    "num_beams": (1, None),
+    "length_penalty": (1, None),
+    "early_stopping": (False, None),
+    "repetition_penalty": (1, None),
+    "do_sample": (False, None),
+}
+# What a caller of a search can ask for.
+_ASKED_FOR = {"num_beams": "beams", "length_penalty": "length_penalty", "early_stopping": "early_stopping"}
 SEARCH_OPTIONS = {
     name: allowed
     for name, allowed in MARIAN_SEARCH_OPTIONS.items()
-    if name not in _RECOMMENDED | {"forced_bos_token_id", "max_new_tokens"}
+    if name not in {*_RULES, *_IGNORED, "max_new_tokens"}
 }
 MOST_LAYERS = 1 << 10
 MOST_POSITIONS = 1 << 14
@@ -83,6 +91,26 @@ def read_sizes(options: Options, names: Mapping[str, str]) -> dict[str, Any]:
     return sizes
 
 
+def unapplied(options: Options) -> tuple[str, ...]:
+    """What the checkpoint recommends for search and edgekit does not do by itself, a line each for whoever exports it.
+
+    Beams cost several times a greedy search, so that they are the caller's choice; they go with their two settings.
+    """
+    found = {name: options[name] for name, usual in _IGNORED.items() if options.get(name, usual[0]) not in usual}
+    if found.get("num_beams") is None:
+        found = {name: value for name, value in found.items() if name not in ("length_penalty", "early_stopping")}
+    asked = ", ".join(f"{ours}={found[theirs]!r:.40}" for theirs, ours in _ASKED_FOR.items() if theirs in found)
+    ignored = ", ".join(f"{name}={value!r:.40}" for name, value in found.items() if name not in _ASKED_FOR)
+    lines = []
+    if asked:
+        lines.append(f"the checkpoint recommends beam search; edgekit searches greedily unless asked: {asked}")
+    if ignored:
+        lines.append(
+            f"the checkpoint recommends {ignored}, which edgekit does not apply: outputs may differ"
+        )
+    return tuple(lines)
+
+
 def read_generation(
     config: Seq2SeqConfig,
     options: Options,
@@ -124,7 +152,27 @@ def read_generation(
         forces_eos=forces_eos,
         forced_first_token_id=ids.get("forced_bos_token_id"),
         source_prefix=prefix,
+        **read_rules(options),
     )
+
+
+def read_rules(options: Options) -> dict[str, int]:
+    """What a search may not do, as `Generation`'s ``min_length`` and ``no_repeat_ngram_size``.
+
+    transformers counts the start token in ``min_length``, and ``min_new_tokens`` goes before it.
+
+    Raises:
+        SourceError: One of them is no whole number, or out of range.
+    """
+    least = _whole(options, "min_new_tokens") or max(0, _whole(options, "min_length") - 1)
+    return {"min_length": least, "no_repeat_ngram_size": _whole(options, "no_repeat_ngram_size")}
+
+
+def _whole(options: Options, name: str) -> int:
+    value = options.get(name) or 0
+    if type(value) is not int or not 0 <= value <= MOST_POSITIONS:
+        raise SourceError(f"config.json: expected 0 to {MOST_POSITIONS} for {name}, found {value!r:.120}")
+    return value
 
 
 def _single(value: object) -> object:

@@ -3,8 +3,8 @@
 In: ``model.safetensors``, or the shards of a ``model.safetensors.index.json``. Out: arrays by name, float16 and
 bfloat16 widened to float32, all else as stored. The safetensors library checks a file before anything of it is used;
 arrays are then views of the memory-mapped file, and half-precision ones are widened when they are asked for, each time
-anew. Pages that were read for one tensor are given back when the next is asked for: so a model never lies in memory as a
-whole, neither widened nor mapped. Refuses types that numpy lacks (float8), by name.
+anew. Pages that were read for one tensor are given back when the next is asked for: so a model never lies in memory as
+a whole, neither widened nor mapped. Refuses types that numpy lacks (float8), by name.
 
 Layout: https://github.com/huggingface/safetensors#format (length of the header, header as JSON, data).
 """
