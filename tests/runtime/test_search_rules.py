@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from edgekit.bundle.generation import Generation
+from edgekit.errors import SourceError
+from edgekit.export.architectures.seq2seq_options import read_rules, unapplied
 from edgekit.export.pipeline import export_checkpoint
+from edgekit.export.read_seq2seq import read_seq2seq
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.runtime import load
 from edgekit.runtime.beam_scores import IMPOSSIBLE, Candidates
@@ -48,11 +51,14 @@ def test_forbidden_candidates_of_their_beam_come_last_and_are_impossible():
 
 
 RULES = {
-    "bart-min-length": ("bart", {"min_length": 12}),
+    "bart-min-length": ("bart", {"min_length": 12, "num_beams": 4}),
     "bart-no-repeated-pairs-end-forced": ("bart", {"no_repeat_ngram_size": 2, "forced_eos_token_id": EOS}),
     "bart-both-and-first-token": ("bart", {"min_length": 9, "no_repeat_ngram_size": 3, "forced_bos_token_id": 0}),
     "t5-no-repeated-ids-min-new-tokens": ("t5", {"min_new_tokens": 6, "no_repeat_ngram_size": 1}),
 }
+
+BEAMS = "the checkpoint recommends beam search; edgekit searches greedily unless asked: beams=4"
+UNAPPLIED = {"bart-min-length": [BEAMS]}
 
 
 @pytest.fixture(scope="module", params=RULES)
@@ -60,11 +66,13 @@ def case(request, tmp_path_factory):
     """transformers' model and its bundle, whose weights repeat themselves and end early without the rules."""
     model_type, options = RULES[request.param]
     model = make_seq2seq(model_type, seed=3)
-    if model_type == "bart":
+    if request.param == "bart-min-length":
         model.final_logits_bias[:, EOS] = 5.0
     directory = tmp_path_factory.mktemp(request.param)
     save_seq2seq(model, directory / "checkpoint", generation={"max_length": 30, **options})
-    bundle = export_checkpoint(read_directory(directory / "checkpoint", "tiny"), "fp32", directory / "fp32")
+    checkpoint = read_directory(directory / "checkpoint", "tiny")
+    assert list(read_seq2seq(checkpoint).unapplied) == UNAPPLIED.get(request.param, [])
+    bundle = export_checkpoint(checkpoint, "fp32", directory / "fp32")
     return model, load(bundle), model.generation_config.eos_token_id
 
 
@@ -92,3 +100,25 @@ def test_outputs_equal_those_of_generate_that_follows_the_same_rules(case, beams
     assert [case[1].generate_ids([row], beams=beams, max_length=1000)[0] for row in SOURCES] == found
     without = {"min_length": 0, "min_new_tokens": None, "no_repeat_ngram_size": 0}
     assert generated(case, beams, **without) != expected  # else nothing was forbidden
+
+
+def test_what_a_checkpoint_recommends_and_a_bundle_does_not_do_is_said_by_name(tmp_path):
+    summary = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "min_length": 56}
+    assert unapplied(summary) == (f"{BEAMS}, length_penalty=2.0, early_stopping=True",)
+    # Without beams, these two say nothing.
+    assert unapplied({"num_beams": 1, "length_penalty": 0.6, "early_stopping": True}) == ()
+    (line,) = unapplied({"repetition_penalty": 1.2, "do_sample": True})
+    assert line.startswith("the checkpoint recommends repetition_penalty=1.2, do_sample=True, which edgekit does not")
+    directory = save_seq2seq(make_seq2seq("t5"), tmp_path / "checkpoint", generation={"repetition_penalty": 1.5})
+    said = []
+    export_checkpoint(read_directory(directory, "tiny"), "fp32", tmp_path / "fp32", notify=said.append)
+    (line,) = said
+    assert line.startswith("tiny: the checkpoint recommends repetition_penalty=1.5, which edgekit does not apply")
+
+
+def test_rules_count_as_transformers_counts_and_no_others_are_taken():
+    assert read_rules({"min_length": 56, "no_repeat_ngram_size": 3}) == {"min_length": 55, "no_repeat_ngram_size": 3}
+    assert read_rules({"min_length": 0, "min_new_tokens": 7}) == {"min_length": 7, "no_repeat_ngram_size": 0}
+    for wrong in (-1, 2.5, True, 1 << 20):
+        with pytest.raises(SourceError, match=r"expected 0 to 16384 for no_repeat_ngram_size, found"):
+            read_rules({"no_repeat_ngram_size": wrong})
