@@ -3,8 +3,8 @@
     python benchmarks/export/shapes.py --work DIR [--models t5-shape nllb-shape] [--forms FORM ...]
         [--path ENGINE=DIR ...] [--python ENGINE=PATH ...] [--json FILE]
 
-Checkpoints are made in ``--work`` first, as `benchmarks/peers` makes them, and converted models stay there for it
-(`compare.py --work DIR --models t5-shape nllb-shape`). What is timed is each engine's conversion as a process of its
+Checkpoints are made in ``--work`` first, where `compare.py` of benchmarks/peers, which shows how fast the models are
+then, finds them too; nothing else stays there. What is timed is each engine's conversion as a process of its
 own, start to end: ``edgekit-int8`` and ``edgekit-fp32`` (checked bundles), ``ctranslate2-int8``, ``optimum-fp32`` and
 ``optimum-int8`` (which is made of the former: its own time and memory). Of the process, looked at every 10 ms: the most
 resident memory, and the most of it that is no file's. What cannot be converted is named. Linux.
@@ -31,8 +31,8 @@ FORMS = ("edgekit-int8", "edgekit-fp32", "ctranslate2-int8", "optimum-fp32", "op
 LOOK_SECONDS = 0.01
 
 
-def measure(arguments: argparse.Namespace, form: str, source: Path, target: Path) -> dict[str, Any]:
-    """Converts ``source``; figures, or in ``left_out`` why there are none."""
+def measure(arguments: argparse.Namespace, form: str, source: Path, target: Path, weights: int) -> dict[str, Any]:
+    """Converts ``source``, of so many bytes in float32; figures, or in ``left_out`` why there are none."""
     engine = form.partition("-")[0]
     shutil.rmtree(target, ignore_errors=True)
     places = [arguments.path.get(engine), os.environ.get("PYTHONPATH")]
@@ -50,7 +50,6 @@ def measure(arguments: argparse.Namespace, form: str, source: Path, target: Path
     if process.returncode:
         return {"left_out": error or f"status {process.returncode}"}
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    weights = sum(file.stat().st_size for file in Path(arguments.work, source.name.split("-optimum")[0]).glob("*.saf*"))
     return {
         "seconds": round(seconds, 1),
         "peak_rss_mb": round(peak["VmHWM"] / 1e6),
@@ -95,11 +94,14 @@ def main() -> None:
         checkpoint = arguments.work / model
         if not checkpoint.is_dir():
             subprocess.run([sys.executable, str(MODELS_SCRIPT), model, "", str(checkpoint)], check=True)
+        weights = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
+        exports = arguments.work / f"{model}-exports"
+        exports.mkdir(exist_ok=True)
         for form in arguments.forms:
-            source = checkpoint.with_name(f"{model}-optimum-fp32") if form == "optimum-int8" else checkpoint
-            target = checkpoint.with_name(f"{model}-{form}")
-            rows.append({"model": model, "form": form} | measure(arguments, form, source, target))
+            source = exports / "optimum-fp32" if form == "optimum-int8" else checkpoint
+            rows.append({"model": model, "form": form} | measure(arguments, form, source, exports / form, weights))
             print(json.dumps(rows[-1]), flush=True)
+        shutil.rmtree(exports)
     if arguments.json:
         results = {"environment": asdict(read_environment()), "rows": rows}
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
