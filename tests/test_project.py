@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -165,6 +166,36 @@ for _, source, _, names in command.data_files:
     assert tracked - training <= packaged
     assert not packaged & training, "how the models were trained is in the repository, not in the wheel"
     assert not [path for path in packaged if path.suffix == ".pyc"]
+
+
+def build_wheel(kind, folder):
+    """A wheel in ``folder``, with all that is written on the way."""
+    command = [sys.executable, "setup.py", "-q"]
+    for name, option in {"egg_info": "-e", "build": "-b", "bdist_wheel": "-b"}.items():
+        (folder / name).mkdir()
+        command += [name, option, folder / name]
+    env = os.environ | {"EDGEKIT_WHEEL": kind}
+    return subprocess.run(
+        [*command, "-d", folder], cwd=ROOT, env=env, check=False, timeout=120, capture_output=True, text=True
+    )
+
+
+def test_a_wheel_without_models_and_texts_has_less_than_1_megabyte(tmp_path):
+    assert build_wheel("small", tmp_path).returncode == 0
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 1_000_000
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    code = {path.relative_to(ROOT).as_posix() for path in SOURCES if path.parts[-3:-1] != ("models", "training")}
+    assert {re.sub("^models/", "edgekit/models/", name) for name in code} <= packed
+    assert {"edgekit/models/recipes/marian-en-de.toml", "edgekit/quality/testsets/ATTRIBUTION.md"} <= packed
+    assert any(name.endswith("/LICENSE") for name in packed)
+    assert not [name for name in packed if name.endswith((".gz", ".safetensors", ".spm"))]
+
+
+def test_an_unknown_kind_of_wheel_is_refused(tmp_path):
+    done = build_wheel("tiny", tmp_path)
+    assert done.returncode == 1
+    assert "expected one of full, small as EDGEKIT_WHEEL, found tiny" in done.stderr
 
 
 def test_base_install_needs_only_the_runtimes_three_packages():

