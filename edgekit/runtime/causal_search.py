@@ -20,7 +20,7 @@ from edgekit.bundle.generation import TextGeneration
 from edgekit.bundle.manifest import Manifest
 from edgekit.runtime.forward_pass import ForwardPass
 from edgekit.runtime.prefix_cache import PrefixCache
-from edgekit.runtime.prompt_lookup import PromptLookup, runs_agree
+from edgekit.runtime.prompt_lookup import MOST_DRAFTED, PromptLookup, runs_agree
 from edgekit.runtime.sampling import Sampler
 from edgekit.runtime.state_buffers import StateBuffers, bytes_per_token
 
@@ -204,10 +204,13 @@ class _Batch:
         if self._lookup is None or search.drafts is False:
             return []
         (row,) = self.rows
-        draft = self._lookup.draft(row.limit - len(row.ids) - 1)
+        most = row.limit - len(row.ids) - 1
+        draft = self._lookup.draft(most)
         if draft and search.drafts is None:
-            self._make_room(2 + len(draft))
-            ids, past = [row.ids[-1], *draft], int(self._lengths[0])
+            if most < MOST_DRAFTED:
+                return []  # no room to find out
+            self._make_room(2 + MOST_DRAFTED)
+            ids, past = [row.ids[-1], *(draft * MOST_DRAFTED)[:MOST_DRAFTED]], int(self._lengths[0])
             search.drafts = runs_agree(search.session, search.states, self._state, ids, past, search.vocabulary)
         return draft if search.drafts else []
 
