@@ -6,9 +6,9 @@ github.com/apoorvumang/prompt-lookup-decoding; the speculative decoding of Levia
 with greedy choices and a draft that costs nothing).
 
 In: the ids so far. Out: ids that may follow. Whether several ids in one run give the very logits that one by one give
-depends on onnxruntime's kernels for this CPU and model: `runs_agree` finds out, once, for drafts of every length. One by one they run as among
-several (``as_several``) all through the text, whether or not drafts are found. Without lookup, in a batch for one, a
-text is rounded otherwise, and may take another of two tokens that are nearly as likely.
+depends on onnxruntime's kernels for this CPU and model: `runs_agree` finds out, once, for drafts of every length. One
+by one they run as among several (``as_several``) all through the text, whether or not drafts are found. Without lookup,
+in a batch for one, a text is rounded otherwise, and may take another of two tokens that are nearly as likely.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def runs_agree(
     past: int,
     vocabulary: int,
 ) -> bool:
-    """Whether ``ids`` have the same logits, bit for bit, one by one and as many at once as may be, behind ``past`` tokens.
+    """Whether ``ids`` have the same logits, bit for bit, one by one and several at once, behind ``past`` tokens.
 
     They run in slot 0: one by one, then its first two in one run, its first three and so on.
     """
