@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 __all__ = ["Mix", "Option", "plan_mixes", "thin", "uniform_mix"]
 
+# Where mixes are tried as a whole, between the cheapest and the most faithful.
+SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
+
 
 @dataclass(frozen=True)
 class Option:
@@ -62,17 +65,15 @@ def uniform_mix(options: Mapping[str, Sequence[Option]], format_name: str) -> Mi
     )
 
 
-def thin(mixes: Sequence[Mix], count: int) -> list[Mix]:
-    """At most ``count`` of the mixes, the first and the last among them, at about even distances of cost."""
-    if len(mixes) <= count:
-        return list(mixes)
+def thin(mixes: Sequence[Mix]) -> list[Mix]:
+    """The cheapest mix, and the most faithful of those that cost at most so much more: `SHARES` of what the last does.
+
+    Most are kept where mixes are cheap, since one of those is sought, and few where they are hardly cheaper than the
+    last.
+    """
     low, high = mixes[0].cost, mixes[-1].cost
-    kept: dict[int, Mix] = {}
-    for mix in mixes:
-        place = round((count - 1) * (mix.cost - low) / (high - low)) if high > low else 0
-        kept[place] = mix
-    kept[0] = mixes[0]
-    return [kept[place] for place in sorted(kept)]
+    kept = {max(place for place, mix in enumerate(mixes) if mix.cost <= low + share * (high - low)) for share in SHARES}
+    return [mixes[place] for place in sorted(kept | {0})]
 
 
 def _steps(hull: Sequence[Option]) -> list[tuple[Option, Option]]:

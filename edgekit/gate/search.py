@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit import __version__
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.errors import QualityError
@@ -45,13 +48,12 @@ from edgekit.gate.staging import keep_if_accepted
 from edgekit.gate.trials import Gate, Trials, in_words, seconds_for_all
 from edgekit.graph.tensors import Tensor
 from edgekit.graph.weights_file import WEIGHTS_FILE, arrays_of
+from edgekit.quantize.blockwise import BlockFormat
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.scheme import Format
 
 __all__ = ["SearchSettings", "search_mix"]
 
-# Mixes that may be measured as a whole, beside plain int8.
-MOST_MIXES = 6
 CALIBRATION_TEXTS = 128
 
 
@@ -154,7 +156,7 @@ class _Search:
         options = self._options(probe, candidates, times)
         plain = CALIBRATED if is_calibrated_by_default(self.bundle.manifest) else "int8"
         trials = Trials(self.bundle, formats, plain, calibration, self.state, self.notify)
-        mixes = [mix for mix in thin(plan_mixes(options), MOST_MIXES) if set(mix.formats.values()) != {FLOAT}]
+        mixes = [mix for mix in thin(plan_mixes(options)) if set(mix.formats.values()) != {FLOAT}]
         if all(set(mix.formats.values()) != {plain} for mix in mixes):
             mixes.append(uniform_mix(options, plain))
         best = self._verify(path.parent, mixes, trials)
@@ -219,22 +221,27 @@ class _Search:
             for name in names:
                 size = float(probe.model.weights[name].nbytes)
                 options[name].append(Option(FLOAT, self._cost(times[FLOAT], name, size), 0.0))
-        steps = [(name, candidate) for candidate in candidates for name in names]
+        shares = {name: _error_shares(candidates, name, probe.model.weights[name]) for name in names}
+        steps = [(name, candidate) for candidate in candidates for name in names if shares[name][candidate.name] == 1]
         unknown = sum(f"kl {candidate.name} {name}" not in self.state for name, candidate in steps)
         self.notify(
             f"search: {len(names)} tensors in {len(candidates)} formats"
             + (f"; {len(steps) - unknown} of {len(steps)} sensitivities are known" if unknown < len(steps) else "")
         )
-        started = time.perf_counter()
+        started, measured = time.perf_counter(), {}
         with self.progress("sensitivity", float(len(steps))) as bar:
             for done, (name, candidate) in enumerate(steps):
-                measured = self._divergence(probe, candidate, name)
-                size = float(sum(array.nbytes for array in arrays_of({name: candidate.changes[name]}).values()))
-                options[name].append(Option(candidate.name, self._cost(times[candidate.name], name, size), measured))
+                measured[name, candidate.name] = self._divergence(probe, candidate, name)
                 bar.advance(1)
                 if done == 4 and unknown == len(steps):
                     seconds = (time.perf_counter() - started) / 5 * len(steps)
                     self.notify(f"the sensitivities take about {in_words(seconds)}")
+        for name in names:
+            largest = max((measured[key] for key in measured if key[0] == name), default=0.0)
+            for candidate in candidates:
+                size = float(sum(array.nbytes for array in arrays_of({name: candidate.changes[name]}).values()))
+                nats = measured.get((name, candidate.name), largest * shares[name][candidate.name])
+                options[name].append(Option(candidate.name, self._cost(times[candidate.name], name, size), nats))
         return options
 
     def _divergence(self, probe: Probe, candidate: Candidate, name: str) -> float:
@@ -244,4 +251,24 @@ class _Search:
         return float(self.state.get(key))
 
     def _cost(self, times: Mapping[str, float], name: str, size: float) -> float:
-        return size if self.settings.cost == "size" else times.get(name, 0.0)
+        # Two digits: formats of the same kernels differ by chance, and then the more faithful one is to be taken.
+        return size if self.settings.cost == "size" else float(f"{times.get(name, 0.0):.2g}")
+
+
+def _error_shares(candidates: list[Candidate], name: str, original: NDArray[Any]) -> dict[str, float]:
+    """How much of the largest squared error of a tensor's weights each format has; 1 where that says nothing.
+
+    Blocks take their inputs alike, so their divergences are, for small errors, as their weights' squared errors are:
+    the second derivative times the error squared. Then one of them is measured, that with the largest error.
+    """
+    if not all(isinstance(candidate.format, BlockFormat) for candidate in candidates):
+        return {candidate.name: 1.0 for candidate in candidates}
+    errors = {}
+    for candidate in candidates:
+        tensor = candidate.changes[name]
+        weights = tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()
+        errors[candidate.name] = float(np.square(weights - original, dtype=np.float64).sum())
+    coarsest = max(errors, key=lambda name: errors[name])
+    return {
+        name: 1.0 if name == coarsest else min(error / (errors[coarsest] or 1), 0.999) for name, error in errors.items()
+    }

@@ -22,6 +22,7 @@ from edgekit.gate.budget import Budget
 from edgekit.gate.candidates import mix_scheme
 from edgekit.gate.check import run_gate
 from edgekit.gate.comparison import TextBaseline, TranslationBaseline
+from edgekit.gate.looks import MOST_LOOKS
 from edgekit.gate.mixes import Mix
 from edgekit.gate.search_state import SearchState
 from edgekit.quantize.bundle import quantize_bundle
@@ -29,6 +30,11 @@ from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.scheme import Format, named_scheme
 
 __all__ = ["Gate", "Trials", "in_words", "seconds_for_all"]
+
+
+# Sentences take seconds, and one look at all of them has the narrowest interval; running text takes minutes a bundle,
+# and mostly a part of it decides.
+LOOKS: dict[str, int] = {"sentences": 1, "windows": MOST_LOOKS}
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,14 @@ class Trials:
         gate: Gate,
         advance: Callable[[int], None],
     ) -> bool:
-        """Whether the gate accepts a mix on all the text; its bundle is in ``directory`` for as long as that takes."""
+        """Whether the gate accepts a mix; its bundle is in ``directory`` for as long as that takes."""
         key = _key(mix)
         if key not in self.state:
             with tempfile.TemporaryDirectory(prefix="trial-", dir=directory) as trial:
                 self.write(mix, Path(trial) / "mix")
                 metrics = [budget.metric for budget in gate.budgets]
                 with closing(compare(baseline, Path(trial) / "mix", metrics)) as comparison:
-                    report = run_gate(comparison, gate.budgets, gate.text, advance, most_looks=1)
+                    report = run_gate(comparison, gate.budgets, gate.text, advance, most_looks=LOOKS[comparison.unit])
             self.state.put(key, {"verdict": report.verdict, "measured": report.as_measured()})
         verdict = self.state.get(key)["verdict"]
         self.notify(f"{summary(mix)}: {verdict}")

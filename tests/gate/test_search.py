@@ -7,7 +7,6 @@ import pytest
 
 from edgekit.bundle.read import open_bundle
 from edgekit.gate import candidates, final_report
-from edgekit.gate import search as search_module
 from edgekit.gate.search_state import SearchState
 from edgekit.gate.sensitivity import Probe
 from tests.cli.command import assert_fails, edgekit_here
@@ -33,7 +32,6 @@ def search(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(final_report, "DEFAULT_TEXT", str(tiny / "mine.txt"))
     few = {name: candidates.FORMATS["causal-lm"][name] for name in ("fp32", "int8", "int4")}
     monkeypatch.setitem(candidates.FORMATS, "causal-lm", few)
-    monkeypatch.setattr(search_module, "MOST_MIXES", 8)
 
     def run(budget, *options):
         return edgekit_here(
@@ -65,7 +63,6 @@ def test_the_smallest_mix_inside_the_budget_is_found_and_described(search, tmp_p
     assert len(set(formats.values())) > 1, "a budget between those of pure formats takes a mix"
     assert measured["gate"]["kl"]["verdict"] == "passed"
     assert measured["gate"]["kl"]["high"] <= 0.0004
-    assert (measured["gate"]["looks"], measured["gate"]["interval_percent"]) == (1, 95.0)
     assert 0.4 < measured["search"]["size_of_int8"] < 2
     assert set(measured["test"]["mine"]) == {"ppl", "kl"}
     stored = bundle.manifest.quantization.tensors
