@@ -19,7 +19,7 @@ import click
 
 from edgekit.cache import PRECISIONS
 from edgekit.cli.on_demand import bundle_for
-from edgekit.cli.output import accept_every_text, note, open_stdin
+from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def read_prompt() -> str:
     """The whole of stdin as text, without the newline that ends its last line.
 
     Raises:
-        InputError: stdin is closed, a terminal, unreadable, empty, or holds more than any context does.
+        InputError: stdin is closed, a terminal, unreadable, empty, UTF-16, or holds more than any context does.
     """
     with open_stdin("a prompt as an argument") as stdin:
         if stdin.isatty():
@@ -120,7 +120,10 @@ def read_prompt() -> str:
             raise InputError(f"stdin cannot be read: {error.strerror}; give a prompt as an argument") from None
     if len(data) > MAX_STDIN_BYTES:
         raise InputError(f"expected a prompt of at most {MAX_STDIN_BYTES >> 20} MiB on stdin, found more")
-    text = data.decode("utf-8", errors="replace").removesuffix("\n").removesuffix("\r")
+    text, is_utf_8 = decode_stdin(data, is_beginning=True)
+    if not is_utf_8:
+        note_encoding("the prompt")
+    text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         raise InputError("expected a prompt on stdin, found none; give it as an argument, or with < FILE")
     return text

@@ -14,6 +14,7 @@ Text of models, which may be any, goes through `accept_every_text`; a command th
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from edgekit.errors import InputError
 
 # Wide enough that a table in a file or a pipe is neither wrapped nor cut; a table takes only the columns it needs.
 PIPED_WIDTH = 1000
+CONVERT = "iconv -f {} -t UTF-8 converts it"
 
 
 class Progress(Protocol):
@@ -100,6 +102,33 @@ def open_stdin(instead: str) -> BinaryIO:
     if sys.stdin is None:
         raise InputError(f"expected lines on stdin, found it closed; give {instead}, or a file with < FILE")
     return open(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def decode_stdin(data: bytes, is_beginning: bool) -> tuple[str, bool]:
+    """Text of stdin, without a byte order mark; what is no UTF-8 becomes U+FFFD.
+
+    Args:
+        data: A line, or all of it.
+        is_beginning: Whether stdin begins with it.
+
+    Returns:
+        The text, and whether all of it was UTF-8.
+
+    Raises:
+        InputError: A byte order mark says that it is UTF-16.
+    """
+    if is_beginning and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"expected UTF-8 on stdin, found UTF-16; {CONVERT.format('UTF-16')}")
+    data = data.removeprefix(codecs.BOM_UTF8) if is_beginning else data
+    try:
+        return data.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return data.decode("utf-8", errors="replace"), False
+
+
+def note_encoding(where: str) -> None:
+    """Say that text of stdin was not UTF-8; ``where`` names it."""
+    note(f"{where} is not UTF-8, and its other characters are lost; {CONVERT.format('LATIN1')} if it is Latin-1")
 
 
 @contextmanager

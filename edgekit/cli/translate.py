@@ -16,7 +16,7 @@ from typing import BinaryIO
 import click
 
 from edgekit.cli.on_demand import bundle_for
-from edgekit.cli.output import accept_every_text, note, open_stdin
+from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin
 from edgekit.errors import InputError
 
 # Lines that wait while a batch is translated are taken together, up to this many.
@@ -134,15 +134,20 @@ def _waiting_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     """The stream's lines in groups, as they arrive: the number of a group's first line (from 1), and the group.
 
     Raises:
-        InputError: The stream cannot be read; what arrived before has been given.
+        InputError: The stream cannot be read, or is UTF-16; what arrived before has been given.
     """
     waiting: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * MOST_LINES)
 
     def read() -> None:
         end: BaseException | None = None
+        told = False
         try:
-            for line in stream:
-                waiting.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+            for number, line in enumerate(stream, 1):
+                text, is_utf_8 = decode_stdin(line, number == 1)
+                if not is_utf_8 and not told:
+                    note_encoding(f"line {number}")
+                    told = True
+                waiting.put(text.rstrip("\r\n"))
         except OSError as error:
             end = InputError(f"stdin cannot be read: {error.strerror}; give texts as arguments, or a file with < FILE")
         except BaseException as error:  # whatever it is: unraised here, the other thread would wait for ever

@@ -123,6 +123,15 @@ def test_a_prompt_that_is_missing_is_one_line(bundle, piped, monkeypatch):
     assert_fails(edgekit_here("generate", bundle), 1, "found it closed; give a prompt as an argument, or a file with <")
 
 
+def test_a_prompt_of_another_encoding_is_said_or_refused(bundle, piped):
+    piped("\ufeffThe children".encode("utf-16-le"))
+    assert_fails(edgekit_here("generate", bundle), 1, "expected UTF-8 on stdin, found UTF-16; iconv -f UTF-16 -t UTF-8")
+    piped(b"The caf\xe9")
+    done = edgekit_here("generate", bundle, *FEW)
+    assert done.returncode == 0
+    assert done.stderr.startswith("the prompt is not UTF-8, and its other characters are lost; iconv -f LATIN1 -t")
+
+
 def test_a_model_that_translates_is_named_with_its_command(tmp_path, bundle):
     translator = build_tiny_bundle(tmp_path / "tiny")
     done = edgekit_here("generate", translator, "x")

@@ -97,6 +97,20 @@ def test_a_file_or_pipe_gets_utf_8_whatever_the_locale(embedded_int8, encoding):
         assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
+def test_utf_16_is_refused_and_other_encodings_are_told_once():
+    for mark in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(InputError, match=r"^expected UTF-8 on stdin, found UTF-16; iconv -f UTF-16 -t UTF-8 conv"):
+            list(_waiting_lines(io.BytesIO("\ufeffYes.\n".encode(mark))))
+
+
+def test_a_byte_order_mark_is_no_text_and_a_line_that_is_not_utf_8_is_named_once(capsys):
+    stream = io.BytesIO(b"\xef\xbb\xbfYes.\r\ncaf\xe9\ncaf\xe9\n")
+    assert [line for _, lines in _waiting_lines(stream) for line in lines] == ["Yes.", "caf\ufffd", "caf\ufffd"]
+    assert capsys.readouterr().err == (
+        "line 2 is not UTF-8, and its other characters are lost; iconv -f LATIN1 -t UTF-8 converts it if it is Latin-1\n"
+    )
+
+
 def read_terminal(descriptor):
     """All that was written to the other side, until it is closed or silent for a minute."""
     data = b""
