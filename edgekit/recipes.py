@@ -66,6 +66,11 @@ class RecipeSource:
     wheel: PinnedFile | None = None
     files: Mapping[str, PinnedFile] = field(default_factory=dict)
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether size and licence are of files that were looked at, and not what a repository says of itself."""
+        return self.wheel is not None or self.type == "embedded"
+
 
 @dataclass(frozen=True)
 class Recipe:

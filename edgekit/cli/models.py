@@ -14,6 +14,7 @@ from edgekit.cli.output import stdout_console
 from edgekit.recipes import Recipe, load_recipes
 
 SCHEMA_VERSION = 1
+ABOUT = "~ about: of these sources size and licence are not checked; what their own page says is what counts"
 OFFLINE_WORDS = {
     "exported": "yes (exported)",
     "cached": "yes (fetched)",
@@ -46,7 +47,7 @@ def command(as_json: bool) -> None:
         return
     console = stdout_console()
     console.print(_build_table(described))
-    for line in _license_notes(described):
+    for line in (*_license_notes(described), ABOUT):
         console.print(line, soft_wrap=True)
 
 
@@ -58,6 +59,7 @@ def _describe(recipe: Recipe, offline: str | None) -> dict[str, Any]:
             "size_mb": source.size_mb,
             "license": source.license,
             "license_note": source.license_note,
+            "checked": source.is_checked,
         }
         for source in recipe.sources
     ]
@@ -85,7 +87,7 @@ def _build_table(described: list[dict[str, Any]]) -> Table:
             _use(model),
             model["family"],
             ", ".join(source["type"] for source in sources),
-            ", ".join(str(source["size_mb"]) for source in sources),
+            ", ".join("~" * (not source["checked"]) + str(source["size_mb"]) for source in sources),
             ", ".join((source["license"] or "unknown") + "*" * bool(source["license_note"]) for source in sources),
             OFFLINE_WORDS[model["offline"]],
         )

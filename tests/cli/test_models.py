@@ -29,13 +29,13 @@ def row(name):
 
 
 def test_a_row_has_name_languages_family_sources_sizes_licences_and_availability():
-    expected = "marian-en-de en-de marian hub, embedded 300, 14 CC-BY-4.0, CC-BY-SA-4.0* yes (embedded)"
+    expected = "marian-en-de en-de marian hub, embedded ~300, 14 CC-BY-4.0, CC-BY-SA-4.0* yes (embedded)"
     assert " ".join(row("marian-en-de")) == expected
     assert row("firefox-<src>-<tgt>")[-1] == "no"
 
 
 def test_a_decoder_only_model_shows_its_use_in_place_of_languages():
-    expected = "smollm2-135m chat llama hub, pypi 270, 98 Apache-2.0, Apache-2.0* no"
+    expected = "smollm2-135m chat llama hub, pypi ~270, 98 Apache-2.0, Apache-2.0* no"
     assert " ".join(row("smollm2-135m")) == expected
     assert row("gpt2")[1] == "text"
 
@@ -48,9 +48,17 @@ def test_uncertain_licences_are_explained_below_the_table():
     assert len([line for line in lines if line.startswith("* ")]) == 9
 
 
+def test_sizes_that_nobody_checked_are_marked_as_rough():
+    assert run().splitlines()[-1].startswith("~ about: of these sources size and licence are not checked; ")
+    models = {model["name"]: model["sources"] for model in json.loads(run("--json"))["models"]}
+    assert [source["checked"] for source in models["marian-en-de"]] == [False, True]
+    assert [source["checked"] for source in models["smollm2-135m"]] == [False, True]
+    assert [source["checked"] for source in models["opus-mt-<src>-<tgt>"]] == [False]
+
+
 def test_models_of_many_languages_and_those_that_translate_nothing_say_so():
-    assert " ".join(row("m2m100-418m")) == "m2m100-418m many languages m2m_100 hub 1940 MIT no"
-    assert " ".join(row("t5-small")) == "t5-small text to text t5 hub 245 Apache-2.0 no"
+    assert " ".join(row("m2m100-418m")) == "m2m100-418m many languages m2m_100 hub ~1940 MIT no"
+    assert " ".join(row("t5-small")) == "t5-small text to text t5 hub ~245 Apache-2.0 no"
 
 
 def test_piped_output_is_plain():
