@@ -17,6 +17,8 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1)
-    from edgekit.cli.main import run
-
+    try:
+        from edgekit.cli.main import run
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     run()

@@ -142,6 +142,11 @@ def run(args: list[str] | None = None) -> None:
     except OSError as error:
         _discard_stdout()
         status = EXIT_FAILURE if _is_broken_pipe(error) else _fail(_describe_os_error(error))
+    except MemoryError:
+        status = _fail(
+            "out of memory; free some or raise the process's limit, choose a smaller model or precision, "
+            "or give less text"
+        )
     except UnicodeEncodeError as error:
         status = _fail(
             f"the output's encoding {error.encoding} has no {error.object[error.start : error.end]!a}; "

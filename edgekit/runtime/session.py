@@ -25,6 +25,8 @@ FOLD_DEQUANTIZATION = "session.disable_quant_qdq"
 UNSIGNED_WEIGHTS = "session.x64quantprecision"
 # Where a graph that is given as bytes finds its external data.
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+# What onnxruntime says where an allocation failed.
+OUT_OF_MEMORY = "bad_alloc"
 
 
 def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -39,8 +41,14 @@ def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return run(*arguments)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"onnxruntime can't run this bundle's graph ({reason}); export the model again") from None
+        raise explain("onnxruntime can't run this bundle's graph", error) from None
+
+
+def explain(what: str, error: Exception) -> BundleError:
+    """An exception of onnxruntime's as a caller gets it: what failed, why, and what to do next."""
+    reason = " ".join(str(error).split())[:300]
+    advice = "free some memory or raise the process's limit" if OUT_OF_MEMORY in reason else "export the model again"
+    return BundleError(f"{what} ({reason}); {advice}")
 
 
 def session_options(threads: int | None = None, *, low_memory: bool = False) -> ort.SessionOptions:
@@ -79,5 +87,4 @@ def create_session(
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{path}: onnxruntime can't load this graph ({reason}); export the model again") from None
+        raise explain(f"{path}: onnxruntime can't load this graph", error) from None

@@ -101,6 +101,12 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing):
     assert done.stderr == (f'edgekit: the command line needs {missing}; pip install "edgekit[cli]" brings it\n')
 
 
+def test_an_interruption_while_the_command_line_is_imported_exits_130_without_a_message(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    done = edgekit("--help", env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -117,6 +123,11 @@ def test_without_the_cli_extra_one_line_says_how_to_get_it(missing):
         (OSError(28, "No space left on device"), "edgekit: No space left on device"),
         (PermissionError(13, "Permission denied", "out/bundle.json"), "edgekit: out/bundle.json: Permission denied"),
         (ConnectionError("registry refused"), "edgekit: registry refused"),
+        (
+            MemoryError("Unable to allocate 11.7 MiB"),
+            "edgekit: out of memory; free some or raise the process's limit, choose a smaller model or precision, "
+            "or give less text",
+        ),
         (click.ClickException("not now"), "edgekit: not now"),
     ],
 )

@@ -51,6 +51,14 @@ def test_a_missing_file_is_refused(tmp_path):
         create_session(tmp_path / "decoder.onnx")
 
 
+def test_a_lack_of_memory_is_not_the_bundles_fault():
+    def run():
+        raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
+
+    with pytest.raises(BundleError, match=r"can't run this .* \(.*bad_alloc\); free some memory or raise the"):
+        session.run_graph(run)
+
+
 def test_a_graph_without_its_weights_is_refused(embedded_int8, tmp_path):
     (tmp_path / "encoder.onnx").write_bytes((embedded_int8 / "encoder.onnx").read_bytes())
     with pytest.raises(BundleError, match=r"encoder\.onnx: onnxruntime can't load this graph"):
