@@ -107,7 +107,8 @@ def test_a_byte_order_mark_is_no_text_and_a_line_that_is_not_utf_8_is_named_once
     stream = io.BytesIO(b"\xef\xbb\xbfYes.\r\ncaf\xe9\ncaf\xe9\n")
     assert [line for _, lines in _waiting_lines(stream) for line in lines] == ["Yes.", "caf\ufffd", "caf\ufffd"]
     assert capsys.readouterr().err == (
-        "line 2 is not UTF-8, and its other characters are lost; iconv -f LATIN1 -t UTF-8 converts it if it is Latin-1\n"
+        "line 2 is not UTF-8, and its other characters are lost; "
+        "iconv -f LATIN1 -t UTF-8 converts it if it is Latin-1\n"
     )
 
 
