@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.graph.tensors import BlockQuantizedTensor
-from edgekit.graph.weights_file import OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX
+from edgekit.graph.weights_file import OFFSET_STEPS, OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX
 
 if TYPE_CHECKING:
     from edgekit.graph.emitter import Emitter
@@ -35,7 +36,7 @@ def block_product(
     zero_points = None if tensor.zero_points is None else emit.weight(name + ZERO_POINT_SUFFIX)
     product = emit.op(
         "MatMulNBits",
-        *(x, emit.weight(name), emit.weight(name + SCALE_SUFFIX), zero_points, None, bias),
+        *(x, emit.weight(name), _scales(emit, name), zero_points, None, bias),
         domain=MICROSOFT,
         K=tensor.length,
         N=tensor.values.shape[0],
@@ -45,7 +46,7 @@ def block_product(
     )
     if tensor.offsets is None:
         return product
-    return emit.op("Gemm", _block_sums(emit, x, tensor), emit.weight(name + OFFSET_SUFFIX), product, transB=1)
+    return emit.op("Gemm", _block_sums(emit, x, tensor), _offsets(emit, name), product, transB=1)
 
 
 def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.Value) -> ir.Value:
@@ -55,7 +56,7 @@ def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.V
     rows = emit.op(
         "GatherBlockQuantized",
         # The same bytes as MatMulNBits', but here a row's blocks are one axis.
-        *(emit.weight(name, (table_rows, blocks * block_bytes)), ids, emit.weight(name + SCALE_SUFFIX), zero_points),
+        *(emit.weight(name, (table_rows, blocks * block_bytes)), ids, _scales(emit, name), zero_points),
         domain=MICROSOFT,
         bits=tensor.bits,
         block_size=tensor.block_size,
@@ -63,12 +64,30 @@ def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.V
         quantize_axis=1,
     )
     if tensor.offsets is not None:
-        offsets = emit.op("Unsqueeze", emit.op("Gather", emit.weight(name + OFFSET_SUFFIX), ids, axis=0), emit.ints(-1))
+        offsets = emit.op("Unsqueeze", emit.op("Gather", _offsets(emit, name), ids, axis=0), emit.ints(-1))
         by_block = emit.op("Reshape", rows, emit.ints(-1, blocks, tensor.block_size))
         rows = emit.op("Reshape", emit.op("Add", by_block, offsets), emit.ints(-1, blocks * tensor.block_size))
     if tensor.length == blocks * tensor.block_size:
         return rows
     return emit.op("Slice", rows, emit.ints(0), emit.ints(tensor.length), emit.ints(1))
+
+
+def _scales(emit: Emitter, name: str) -> ir.Value:
+    """A tensor's scales in float32; onnxruntime calculates them at load where they are stored in fewer bytes."""
+    return _as_float(emit, emit.weight(name + SCALE_SUFFIX))
+
+
+def _offsets(emit: Emitter, name: str) -> ir.Value:
+    """A tensor's offsets in float32; those stored as int8 are sixteenths of their block's scale."""
+    stored = emit.weight(name + OFFSET_SUFFIX)
+    if stored.dtype != ir.DataType.INT8:
+        return stored
+    parts = emit.op("Div", _as_float(emit, stored), emit.constant(np.array(OFFSET_STEPS)))
+    return emit.op("Mul", _scales(emit, name), parts)
+
+
+def _as_float(emit: Emitter, stored: ir.Value) -> ir.Value:
+    return stored if stored.dtype == ir.DataType.FLOAT else emit.op("Cast", stored, to=ir.DataType.FLOAT)
 
 
 def _block_sums(emit: Emitter, x: ir.Value, tensor: BlockQuantizedTensor) -> ir.Value:

@@ -267,6 +267,7 @@ class Emitter:
 def _ir_dtype(name: str) -> ir.DataType:
     return {
         "float32": ir.DataType.FLOAT,
+        "float16": ir.DataType.FLOAT16,
         "int64": ir.DataType.INT64,
         "int32": ir.DataType.INT32,
         "int8": ir.DataType.INT8,

@@ -52,6 +52,7 @@ class BlockFormat:
         calibrated: the search weighs each input's error by the input's mean square. Needs calibration.
         activation_aware: AWQ's scales: inputs that are large on average get finer steps. Needs calibration, and
             something before the product that can take the inverse, see `edgekit.quantize.migration`.
+        compact: scales and offsets in fewer bytes, see `edgekit.quantize.compact`.
     """
 
     bits: int
@@ -60,6 +61,7 @@ class BlockFormat:
     least_error: bool = True
     calibrated: bool = False
     activation_aware: bool = False
+    compact: bool = False
 
     @property
     def needs_calibration(self) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.tensors import BlockQuantizedTensor, pack_values
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
+from edgekit.quantize.compact import round_to_half
 from edgekit.quantize.offsets import settle_offsets
 
 Floats = NDArray[np.float32]
@@ -49,7 +50,8 @@ def recover_blocks(matrix: Floats, axis: int = 0) -> BlockQuantizedTensor | None
 def _find_q4_1(rows: Floats, axis: int) -> BlockQuantizedTensor:
     blocks = np.ascontiguousarray(rows).reshape(len(rows), -1, BLOCK_SIZE)
     low = blocks.min(axis=2)
-    scales = (blocks.max(axis=2) - low) * np.float32(1 / LEVELS)
+    # ggml keeps scales as float16.
+    scales = round_to_half((blocks.max(axis=2) - low) * np.float32(1 / LEVELS))
     steps = np.where(scales > 0, scales, 1)[..., None]
     values = pack_values(np.clip(np.rint((blocks - low[..., None]) / steps), 0, LEVELS).astype(np.uint8), 4)
     # Without zero points q counts from 8.

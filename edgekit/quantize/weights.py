@@ -19,6 +19,7 @@ from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 from edgekit.graph.weights_file import Weights, activation_scale_name, channel_axis
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.calibration import Calibration
+from edgekit.quantize.compact import compact_blocks
 from edgekit.quantize.int8 import quantize_per_channel
 from edgekit.quantize.offsets import settle_offsets
 from edgekit.quantize.recover import BLOCK_SIZE as RECOVERED_BLOCK_SIZE
@@ -58,7 +59,8 @@ def _quantize(name: str, tensor: Tensor, wanted: Format, calibration: Calibratio
         return dataclasses.replace(tensor, weight_only=True) if is_float else tensor
     if isinstance(tensor, BlockQuantizedTensor):
         if isinstance(wanted, BlockFormat) and wanted.bits == tensor.bits:
-            return settle_offsets(tensor)
+            settled = settle_offsets(tensor)
+            return compact_blocks(settled) if wanted.compact else settled
         tensor = tensor.dequantize()
     if wanted is None:
         return tensor
@@ -72,4 +74,5 @@ def _quantize(name: str, tensor: Tensor, wanted: Format, calibration: Calibratio
     importance = None
     if wanted.calibrated and calibration is not None and name in calibration.inputs:
         importance = calibration.inputs[name].mean_square
-    return recovered or quantize_blockwise(matrix, wanted, axis=1 - axis, importance=importance)
+    blocks = recovered or quantize_blockwise(matrix, wanted, axis=1 - axis, importance=importance)
+    return compact_blocks(blocks) if wanted.compact else blocks
