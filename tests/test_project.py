@@ -90,6 +90,21 @@ def test_each_part_imports_only_its_own_third_party_modules(path):
     assert roots - set(sys.stdlib_module_names) - {"edgekit", "models"} <= THIRD_PARTY.get(part, set())
 
 
+@pytest.mark.parametrize(
+    ("module", "missing", "message"),
+    [
+        ("edgekit.quantize.bundle", "onnx_ir", 'quantising needs onnx_ir; pip install "edgekit[export]" brings it'),
+        ("edgekit.quality.metrics", "sacrebleu", 'scores need sacrebleu; pip install "edgekit[bench]" brings it'),
+    ],
+)
+def test_an_import_without_its_extra_names_it(module, missing, message):
+    found = in_a_new_process(
+        f"import sys; sys.modules[{missing!r}] = None\nfrom edgekit.errors import MissingExtraError\n"
+        f"try:\n    import {module}\nexcept MissingExtraError as error:\n    print(error)"
+    )
+    assert found == message + "\n"
+
+
 def test_import_edgekit_imports_the_standard_library_only():
     loaded = in_a_new_process(
         "import sys; before = set(sys.modules); import edgekit; print(*sorted(set(sys.modules) - before))"

@@ -19,7 +19,7 @@ from edgekit.cache import PRECISIONS, bundle_dir, cache_dir, clear, find_bundle,
 from edgekit.cli.default_int8 import export_by_precision
 from edgekit.cli.main import one_line
 from edgekit.cli.output import note, progress
-from edgekit.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, OutputError, UnsupportedError
 from edgekit.recipes import Recipe, RecipeSource, find_recipe
 
 if TYPE_CHECKING:
@@ -159,7 +159,11 @@ def _from_checkpoint(checkpoint: Checkpoint, model: str, precision: str, notify:
     notify(f"exporting {model} in {precision} into the cache: {target}")
     if target.is_dir() and _open(target, notify) is None:
         clear(target.name)  # what is damaged may not even be recognised as a bundle, which ``force`` does not replace
-    return export_by_precision(checkpoint, precision, target, force=True, notify=notify)
+    try:
+        return export_by_precision(checkpoint, precision, target, force=True, notify=notify)
+    except OutputError as error:
+        reason = str(error).partition("; ")[0]  # the rest is about an output that the user chose
+        raise OutputError(f"{reason}; EDGEKIT_CACHE moves the cache, `edgekit export` writes elsewhere") from None
 
 
 def _existing(name: str, precision: str, notify: Notify) -> list[Bundle]:

@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-from sacrebleu.version import __version__ as sacrebleu_version
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, MissingExtraError
 from edgekit.quality.gleu import COUNTS, gleu_counts, gleu_score
 from edgekit.quality.overlap import exact_match, rouge_l
+
+try:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+    from sacrebleu.version import __version__ as sacrebleu_version
+except ModuleNotFoundError as error:
+    raise MissingExtraError(f'scores need {(error.name or "").partition(".")[0]}; pip install "edgekit[bench]" brings it') from None
 
 __all__ = ["ALL_METRICS", "METRIC_NAMES", "SentenceStatistics", "sentence_statistics"]
 

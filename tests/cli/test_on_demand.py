@@ -8,7 +8,7 @@ import pytest
 from edgekit.bundle.files import hash_file
 from edgekit.bundle.read import open_bundle
 from edgekit.cli.on_demand import bundle_for, bundles_for
-from edgekit.errors import BundleError, InputError, ModelNotFoundError, SourceError, UnsupportedError
+from edgekit.errors import BundleError, InputError, ModelNotFoundError, OutputError, SourceError, UnsupportedError
 from edgekit.recipes import embedded_dir
 from tests.export.causal_lm_directories import make_model, save_checkpoint
 
@@ -39,6 +39,13 @@ def put(embedded_int8, embedded_fp32):
         return directory
 
     return copy
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match=r"; EDGEKIT_CACHE moves the cache, `edgekit export` writes elsewhere$"):
+        bundle_for("marian-en-de", "fp32", "embedded", notify=lambda _: None)
 
 
 @pytest.fixture
