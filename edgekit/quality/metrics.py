@@ -26,7 +26,9 @@ try:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
     from sacrebleu.version import __version__ as sacrebleu_version
 except ModuleNotFoundError as error:
-    raise MissingExtraError(f'scores need {(error.name or "").partition(".")[0]}; pip install "edgekit[bench]" brings it') from None
+    raise MissingExtraError(
+        f'scores need {(error.name or "").partition(".")[0]}; pip install "edgekit[bench]" brings it'
+    ) from None
 
 __all__ = ["ALL_METRICS", "METRIC_NAMES", "SentenceStatistics", "sentence_statistics"]
 
