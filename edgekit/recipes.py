@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Recipe:
 @functools.cache
 def load_recipes() -> tuple[Recipe, ...]:
     """All packaged recipes: exact names first, then patterns, each in alphabetical order."""
-    directory = resources.files("edgekit.models").joinpath("recipes")
+    directory = _models().joinpath("recipes")
     files = [file for file in directory.iterdir() if file.name.endswith(".toml")]
     recipes = [_read_recipe(tomllib.loads(file.read_text(encoding="utf-8"))) for file in files]
     return tuple(sorted(recipes, key=lambda recipe: (recipe.is_pattern, recipe.name)))
@@ -178,7 +179,15 @@ def embedded_dir(name: str) -> Path:
         name: The id of an ``embedded`` source.
     """
     # Weights are read by path, so edgekit must be installed as files; a zip import would have no such path.
-    return Path(str(resources.files("edgekit.models").joinpath(name)))
+    return Path(str(_models().joinpath(name)))
+
+
+def _models() -> Traversable:
+    """The package; or the folder that becomes it, where python runs in a clone and takes edgekit from there."""
+    try:
+        return resources.files("edgekit.models")
+    except ModuleNotFoundError:
+        return Path(__file__).parents[1] / "models"
 
 
 def _read_recipe(table: Mapping[str, Any]) -> Recipe:

@@ -2,6 +2,9 @@
 
 import hashlib
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,16 @@ from edgekit.errors import ModelNotFoundError
 from edgekit.export.sources.checkpoint import TEXT_TO_TEXT_TYPES
 from edgekit.export.sources.repository_files import CAUSAL_LM_TYPES, SEQ2SEQ_TYPES
 from edgekit.recipes import closest_names, embedded_dir, find_recipe, load_recipes
+
+
+def test_a_clone_that_is_not_installed_has_the_recipes_and_the_embedded_model():
+    code = "from edgekit.recipes import embedded_dir, find_recipe; print(find_recipe('marian-en-de').name)\n"
+    code += "print((embedded_dir('marian-en-de') / 'config.json').is_file())"
+    # -S: without what is installed.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("marian-en-de\nTrue\n", "", 0)
 
 
 def test_exact_names_go_before_patterns_in_alphabetical_order():
