@@ -16,7 +16,7 @@ from tests.quantize.random_calibration import calibration_of
 
 # The other names are other ways to the same graphs; int8 of both kinds and fp32 have tests of their own.
 SEQ2SEQ = ("int8-dynamic", "int8-static", "int8-smooth", "int8-blocks", "int8-weights")
-CAUSAL_LM = ("int8-dynamic", "int8-static", "int8-smooth", "int8-weights", "int4-awq")
+CAUSAL_LM = ("int8-dynamic", "int8-static", "int8-smooth", "int8-weights", "int4-awq", "int4-compact")
 TEXTS = [np.random.default_rng(5).integers(0, VOCAB, length) for length in (9, 2, 33, 4)]
 
 
