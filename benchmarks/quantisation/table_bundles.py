@@ -81,7 +81,9 @@ def make_bundles(model: str, work: Path, source: str | None) -> tuple[dict[str, 
                     calibration = calibrate_on_development(fp32, None, CALIBRATION_TEXTS)
                 say(f"{model}: {name}")
                 quantize_bundle(fp32, None, path, scheme=scheme, calibration=calibration)
-            bundles[name] = path
+            # What a checkpoint quantised itself may stay as it is under several names.
+            if identity(path) not in map(identity, bundles.values()):
+                bundles[name] = path
         except EdgekitError as error:
             refused[name] = str(error).removeprefix(f"{fp32}: ").removeprefix(f"{fp32} ")
     return bundles, refused

@@ -6,9 +6,11 @@ import re
 import pytest
 
 from edgekit.bundle.read import open_bundle
+from edgekit.export import export
 from edgekit.gate import candidates, final_report
 from edgekit.gate.search_state import SearchState
 from edgekit.gate.sensitivity import Probe
+from tests.bergamot_fixture import make_student
 from tests.cli.command import assert_fails, edgekit_here
 from tests.graph.causal_lm_checkpoints import make_llama
 from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
@@ -97,6 +99,7 @@ def test_a_search_that_is_interrupted_goes_on_where_it_was(search, tmp_path, mon
     assert done.stderr.splitlines()[0].endswith("sensitivities are known")
     total = int(done.stderr.splitlines()[0].split("; 7 of ")[1].split()[0])
     assert len(measured) - before == total - 7
+    assert total == 10, "of the formats in blocks one is measured of each tensor"
 
 
 def test_a_budget_that_no_mix_meets_leaves_nothing(search, tmp_path):
@@ -106,6 +109,26 @@ def test_a_budget_that_no_mix_meets_leaves_nothing(search, tmp_path):
     assert assert_last.startswith("edgekit: no mix of fp32, int8, int4 was found to be within kl=1e-10")
     assert "give a larger budget, or more development text with --dev FILE; nothing was kept" in assert_last
     assert sorted(os.listdir(tmp_path)) == ["cache"]
+
+
+def test_a_translator_is_looked_at_once_and_compared_with_what_it_ships(tmp_path, monkeypatch):
+    """A model that comes in int8: fp32 is no format of it."""
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(final_report, "testset_names", lambda *languages: [])
+    sizes = {"vocab": 100, "d": 16, "ffn": 24, "encoder_layers": 1, "decoder_layers": 1, "heads": 2}
+    fp32 = export(str(make_student(tmp_path / "tiny-en-pt", **sizes).directory), "fp32", tmp_path / "fp32")
+    (tmp_path / "mine.tsv").write_text("A good day.\tUm bom dia.\n" * 100, encoding="utf-8")
+    done = edgekit_here(
+        "quantize", fp32, "-o", tmp_path / "found", "--search", "--max-loss", "kl=5", "--dev", tmp_path / "mine.tsv"
+    )
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(tmp_path / "found")
+    measured = bundle.manifest.measured
+    assert set(measured["search"]["formats"].values()) <= {"int8", "int8-static", "int8-weights"}
+    assert (measured["gate"]["looks"], measured["gate"]["interval_percent"]) == (1, 95.0)
+    assert (measured["gate"]["kl"]["items"], measured["gate"]["kl"]["verdict"]) == (100, "passed")
+    assert measured["search"]["tensor_time_of_int8"] > 0
+    assert measured["search"]["size_of_int8"] == pytest.approx(1, abs=0.05)
 
 
 def test_a_search_without_a_budget_of_the_task_is_refused(search):
