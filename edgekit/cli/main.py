@@ -103,7 +103,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def group() -> None:
-    """Small language models on CPUs: export, quantise, run, and measure what that cost.
+    """Small translation and language models on CPUs: export, quantise, run, and measure what that cost.
 
     \b
     Examples:
