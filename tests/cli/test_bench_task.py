@@ -37,8 +37,9 @@ def compared(folder):
         patch.setattr(task_benchmark, "limit_kind", lambda: None)
         return edgekit_here(
             "bench", "--cpu", folder / "marian", folder / "lm", "--task", "translate:en-de", "--testset",
-            folder / "mine.tsv", "--prompt", folder / "prompt.toml", "--rounds", "1", "--timed", "1", "--price-per-hour", "0.5",
-            "--memory", "2G", "--json", folder / "report.json", "--report", folder / "report.html",
+            folder / "mine.tsv", "--prompt", folder / "prompt.toml", "--rounds", "1", "--timed", "1",
+            "--price-per-hour", "0.5", "--memory", "2G", "--json", folder / "report.json",
+            "--report", folder / "report.html",
         )  # fmt: skip
 
 

@@ -105,9 +105,7 @@ def unapplied(options: Options) -> tuple[str, ...]:
     if asked:
         lines.append(f"the checkpoint recommends beam search; edgekit searches greedily unless asked: {asked}")
     if ignored:
-        lines.append(
-            f"the checkpoint recommends {ignored}, which edgekit does not apply: outputs may differ"
-        )
+        lines.append(f"the checkpoint recommends {ignored}, which edgekit does not apply: outputs may differ")
     return tuple(lines)
 
 
