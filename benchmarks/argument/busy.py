@@ -2,8 +2,8 @@
 
     python benchmarks/argument/busy.py MODEL MODEL --task translate:en-de --limit 60 --json FILE
 
-In: two bundles and what `edgekit bench --task` takes. All processes share one core, so that the second measurement gets
-half of it. Out: the warnings of each report, and each ratio's median and interval in both; exit status 1 if the busy
+In: two bundles and what `edgekit bench --task` takes; with ``--one-core`` all processes share one, so that the second
+measurement gets half of it. Out: the warnings of each report, and each ratio's median and interval in both; exit status 1 if the busy
 report does not say so, or a ratio's two intervals have nothing in common. Linux only.
 """
 
@@ -18,7 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-RATIOS = ("latency_ms_p50", "latency_ms_p95", "ms_per_word", "words_per_second", "words_per_second_bulk")
+RATIOS = (
+    "latency_ms_p50", "latency_ms_p95", "ms_per_word", "words_per_second", "words_per_second_bulk",
+    "cpu_seconds_per_1000_words", "cpu_seconds_per_1000_words_bulk",
+)  # fmt: skip
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -51,9 +54,11 @@ def main() -> int:
     parser.add_argument("--testset", default="tatoeba")
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--timed", type=int, default=20)
+    parser.add_argument("--one-core", action="store_true", help="the measured and the spinning process share a core")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of the processes that follow, too
+    if options.one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of the processes that follow, too
     alone = described(measure(options))
     spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

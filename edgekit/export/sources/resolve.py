@@ -131,7 +131,9 @@ def _from_source(recipe: Recipe, source: RecipeSource, notify: Notify, progress:
     if source.type == "embedded":
         directory = embedded_dir(source.id)
         if not directory.is_dir():
-            raise UnavailableSourceError("this edgekit was built without embedded models")
+            raise UnavailableSourceError(
+                f"this edgekit was built without {source.id}, which its repository has as models/{source.id}"
+            )
         return read_directory(directory, recipe.name, "embedded", source.id, license_name=source.license)
     if source.type == "pypi":
         languages: dict[str, str | None] = {"source": recipe.source_language, "target": recipe.target_language}

@@ -284,7 +284,9 @@ def test_a_pattern_is_not_available_as_such(monkeypatch):
 def test_a_build_without_embedded_models_says_so_and_does_not_list_them(tmp_path, monkeypatch):
     monkeypatch.setattr("edgekit.export.sources.resolve.embedded_dir", lambda name: tmp_path / name)
     with pytest.raises(
-        SourceError, match=r"^no source of marian-en-de is available: this edgekit was built without embedded models; "
+        SourceError,
+        match=r"^no source of marian-en-de is available: this edgekit was built without marian-en-de, "
+        "which its repository has as models/marian-en-de; ",
     ):
         resolve_checkpoint("marian-en-de", "embedded")
     assert offline_availability(find_recipe("marian-en-de")) is None
