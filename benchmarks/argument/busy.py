@@ -3,8 +3,8 @@
     python benchmarks/argument/busy.py MODEL MODEL --task translate:en-de --limit 60 --json FILE
 
 In: two bundles and what `edgekit bench --task` takes; with ``--one-core`` all processes share one, so that the second
-measurement gets half of it. Out: the warnings of each report, and each ratio's median and interval in both; exit status 1 if the busy
-report does not say so, or a ratio's two intervals have nothing in common. Linux only.
+measurement gets half of it. Out: the warnings of each report, and each ratio's median and interval in both; exit status
+1 if the busy report does not say so, or a ratio's two intervals have nothing in common. Linux only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ from pathlib import Path
 from typing import Any
 
 RATIOS = (
-    "latency_ms_p50", "latency_ms_p95", "ms_per_word", "words_per_second", "words_per_second_bulk",
-    "cpu_seconds_per_1000_words", "cpu_seconds_per_1000_words_bulk",
-)  # fmt: skip
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "ms_per_word",
+    "words_per_second",
+    "words_per_second_bulk",
+    "cpu_seconds_per_1000_words",
+    "cpu_seconds_per_1000_words_bulk",
+)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
