@@ -149,7 +149,7 @@ def test_a_reader_that_stops_ends_it_quietly(embedded_int8):
 
 
 def test_beams_translate_arguments_and_lines(embedded_int8):
-    text = "An old man is reading a newspaper on a bench in the park."
+    text = "Everything happens for a reason. The beach was packed with tourists. Getting started is always difficult."
     expected = load(embedded_int8).translate([text, "Yes."], beams=4)
     assert expected != load(embedded_int8).translate([text, "Yes."])
     done = edgekit("translate", embedded_int8, "--beams", "4", text, "Yes.")
@@ -158,7 +158,7 @@ def test_beams_translate_arguments_and_lines(embedded_int8):
 
 
 def test_the_length_penalty_is_passed_on(embedded_int8):
-    text = "An old man is reading a newspaper on a bench in the park."
+    text = "A man is riding a bicycle on a street near the river."
     found = {
         penalty: edgekit("translate", embedded_int8, "--beams", "4", "--length-penalty", penalty, text).stdout.strip()
         for penalty in ("-2", "2")
