@@ -29,7 +29,7 @@ def row(name):
 
 
 def test_a_row_has_name_languages_family_sources_sizes_licences_and_availability():
-    expected = "marian-en-de en-de marian hub, embedded ~300, 14 CC-BY-4.0, CC-BY-SA-4.0* yes (embedded)"
+    expected = "marian-en-de en-de marian hub, embedded ~300, 19 CC-BY-4.0, CC-BY-SA-4.0* yes (embedded)"
     assert " ".join(row("marian-en-de")) == expected
     assert row("firefox-<src>-<tgt>")[-1] == "no"
 

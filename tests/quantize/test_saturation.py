@@ -79,7 +79,7 @@ def test_hand_worked_products():
 
 def test_a_real_model_would_saturate(products):
     saturated = {layer: vpmaddubsw_product(*product)[1] for layer, product in products.items() if layer != "output"}
-    assert len(saturated) == 4 * 4 + 2 * 7
+    assert len(saturated) == 6 * 4 + 2 * 7
     assert sum(count > 0 for count in saturated.values()) > 5
 
 

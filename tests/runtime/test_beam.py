@@ -111,7 +111,7 @@ def test_the_embedded_checkpoint_gives_the_hypotheses_and_scores_of_transformers
     sources = load_testset("tatoeba", "en", "de").first(20).sources
     rows = [[*translator.source_tokenizer.encode(text), 0] for text in sources]
     model = MarianMTModel.from_pretrained(embedded_dir("marian-en-de")).eval()
-    expected = generate(model, rows, **settings, max_length=31)
+    expected = generate(model, rows, **settings, max_length=30 + 1 + 1)  # the start, and the forced EOS
     found = translator.n_best_ids(rows, settings["beams"], max_length=30, **settings)
     assert_same(found, expected)
     assert translator.generate_ids(rows, max_length=30, **settings) == [row[0][0] for row in expected]
