@@ -59,7 +59,7 @@ def test_the_tokenizer_equals_edgekits_for_a_marian_vocabulary_with_language_cod
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     codes = [">>de<<Hello", ">>de<< Hello", " >>de<<Hello", ">>fr<<Hello", ">>x\ny<<Hello", ">>de<<", ">>toString<<"]
-    assert_equal_tokenizers(path, 6000, 1, codes)
+    assert_equal_tokenizers(path, 8000, 1, codes)
 
 
 def assert_equal_tokenizers(path, size, unknown, more_texts=()):
