@@ -181,7 +181,8 @@ def test_a_directory_that_is_no_bundle_hides_nothing_of_its_name_but_a_path_mean
         ("org/name", "`edgekit export org/name` makes it"),
         (
             "marian-en-ed",
-            "no recipe of that name; the closest names are marian-en-de, lm-en-de; `edgekit export NAME` makes",
+            "no recipe of that name; the closest names are marian-en-de, lm-en-de; "
+            "`edgekit export NAME` makes a bundle",
         ),
         ("zzz", "no recipe of that name; `edgekit models` lists the names; `edgekit export NAME` makes a bundle"),
         ("", "'' names no bundle; give a bundle's directory or a model's name"),
@@ -197,5 +198,5 @@ def test_a_missing_bundle_names_the_command_that_makes_it(name, message):
 
 def test_names_of_cached_bundles_are_suggested_too(cache):
     put_bundle(cache / "bundles" / "my-own-model-int8")
-    with pytest.raises(ModelNotFoundError, match=r"the closest names are my-own-model, .*; `edgekit export NAME`"):
+    with pytest.raises(ModelNotFoundError, match="the closest names are my-own-model, lm-en-de; `edgekit export NAME`"):
         find_bundle("my-own-modle-int8")

@@ -100,7 +100,7 @@ def test_equal_scores_are_decided_as_by_float32_wherever_the_word_stands(tmp_pat
     ours, theirs = both((MARIAN / "source.spm").read_bytes(), tmp_path)
     texts = [f"{'the ' * n}{unit * count}" for unit in ("5", ".", "W", "lol") for n in range(12) for count in range(40)]
     assert ours.encode_batch(texts) == theirs.encode(texts)
-    assert len({tuple(ours.encode("the " * n + "555555")[n:]) for n in range(21)}) > 1
+    assert len({tuple(ours.encode("the " * n + "555555")[n:]) for n in range(12)}) == 2
 
 
 @pytest.mark.parametrize("joint", ["", " "])
