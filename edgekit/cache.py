@@ -4,7 +4,7 @@
 the runtime looks bundles up here. The Hugging Face hub's files stay in its own cache (``HF_HOME``), which edgekit
 neither lists nor clears. Layout::
 
-    bundles/<name>-<precision>/       written by `edgekit translate` and `edgekit bench`
+    bundles/<name>-<precision>/       written by commands that run a model: `edgekit translate`, `bench` and so on
     sources/<type>/<id>/<files>       written by `edgekit.export.sources`
     locks/                            one file a download
     searches/                         what `edgekit quantize --search` found so far, to go on from

@@ -1,10 +1,12 @@
 """Checkpoint to bundle.
 
-Reading order: `pipeline`, then a reader (`read_marian`, `read_bergamot`, `read_causal_lm`, `read_gguf`) with what it
-gives (`model`), `architectures`, `sources`, `tokenizer`.
+Reading order: `pipeline`, then a reader (`read_marian`, `read_seq2seq`, `read_bergamot`, `read_causal_lm`, `read_gguf`)
+with what it gives (`model`), `architectures`, `sources`, `tokenizer`. `onnx_import` takes graphs that optimum made, and
+`optimum` makes them.
 
-Needs neither torch nor transformers: weights are read from their files and graphs are built, not traced. `pipeline` is
-imported at the first use of its names, since listing models needs `sources` and not the graph builder.
+Needs neither torch nor transformers but for `optimum`: weights are read from their files and graphs are built, not
+traced. `pipeline` is imported at the first use of its names, since listing models needs `sources` and not the graph
+builder.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Checkpoint:
         license: SPDX identifier or words; None if unknown.
         source: The manifest's ``source``: ``type``, ``id``, ``revision``, ``license``, ``files`` (SHA-256 by name).
         documents: Model card and licence files that came with it.
-        model_type: What config.json declares; None where there is none.
+        model_type: Of a ``seq2seq``, what config.json declares; None of the others.
     """
 
     name: str
