@@ -22,6 +22,9 @@ from models.training.prepare import ALTERED
 
 EXAMPLES = 30
 LICENCE = Path(__file__).with_name("weights-license.txt")
+HOW_SCORED = """Every line is one text to transformers. edgekit translates sentence by sentence, which gains some tenths of a
+point where a line holds several (`benchmarks/bench/`). first-checkpoint is the model that edgekit carried before; what
+bergamot, google and microsoft wrote is from mozilla/firefox-translations-models, `evaluation/en-de`."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def card(name: str, folder: Path, data: Path, log: Path, scores: Path, notes: st
         [*facts(folder, report, row), ""],
         ["## What to expect", "", notes.strip(), ""],
         ["## Quality", "", markdown_table(content)],
-        ["Quality against processor hours, both models: `models/training/curves.svg`.", ""],
+        [HOW_SCORED, "", "Quality against processor hours, both models: `models/training/curves.svg`.", ""],
         [f"## The first {EXAMPLES} lines of the packaged Tatoeba set, greedy", "", *examples(scores), ""],
         ["## Training data and attribution", "", *data_table(report), ""],
         ["## Licence", "", "See `LICENSE` beside this file.", ""],

@@ -108,6 +108,7 @@ def test_the_card_holds_the_measured_figures_and_the_notes(scored, trained, work
     assert "| training | 1.25 processor hours in bf16, 4,321 steps, 500,000 pairs seen;" in text
     assert "1 of 602 pairs held one, and were left out" in text
     assert "1.612 nats a target piece" in text
+    assert "`\n\nEvery line is one text to transformers." in text
     assert "## What to expect\n\nReads well, translates badly.\n" in text
     first = next(row for row in rows if row["system"] == "lm-en-de")
     assert f"| lm-en-de | greedy | {first['chrf']:.1f} | {first['bleu']:.1f} |" in text
