@@ -149,10 +149,7 @@ def _with_learned_shortlist(
             (files.source_vocab_size, files.target_vocab_size),
             is_shared=files.source == files.target,
         )
-    notify(
-        f"the shortlist has {learned.candidates:.0f} of {files.target_vocab_size} target tokens a sentence; "
-        f"{learned.unchanged:.1%} of the sentences it was not learned from are translated as without it"
-    )
+    notify(learned.describe(files.target_vocab_size, precision))
     config = dataclasses.replace(model.config, has_shortlist=True)
     return dataclasses.replace(model, config=config, shortlist=learned.arrays)
 

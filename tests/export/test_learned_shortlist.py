@@ -7,7 +7,8 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.export import learned_shortlist, pipeline
-from edgekit.export.learned_shortlist import learn_shortlist, read_lines
+from edgekit.export.learned_shortlist import LearnedShortlist, learn_shortlist, read_lines
+from edgekit.export.model import ShortlistArrays
 from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.recipes import embedded_dir
@@ -131,6 +132,18 @@ def test_an_exported_bundle_translates_from_its_shortlist(lines, embedded_int8, 
         "Yesterday the parliament passed a law."
     )
     assert short.n_best("A man sees a dog.", 2)[0].score <= 0
+
+
+def test_a_shortlist_that_would_not_save_time_says_so():
+    arrays = ShortlistArrays(np.zeros(1, np.uint32), np.zeros(0, np.uint32), 1)
+    learned = LearnedShortlist(arrays, unchanged=0.955, candidates=1999.6)
+    kept = "95.5% of the sentences it was not learned from are translated as without it"
+    many = "the shortlist has 2000 of 8000 target tokens a sentence"
+    # Four bytes a weight of a candidate's row, against one of any row: 2,000 of 8,001 are just few enough.
+    assert learned.describe(8001, "int8") == f"the shortlist has 2000 of 8001 target tokens a sentence; {kept}"
+    advice = "too many to be faster than all of them in int8: export without the text"
+    assert LearnedShortlist(arrays, 0.955, 2000).describe(8000, "int8") == f"{many}, {advice}; {kept}"
+    assert LearnedShortlist(arrays, 0.955, 2000).describe(8000, "fp32") == f"{many}; {kept}"
 
 
 def test_a_model_with_a_shortlist_takes_no_other(lines, tmp_path):
