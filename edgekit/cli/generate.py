@@ -19,7 +19,7 @@ import click
 
 from edgekit.cache import PRECISIONS
 from edgekit.cli.on_demand import bundle_for
-from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin
+from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin, refuse_utf_16
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def read_prompt() -> str:
             raise InputError(f"stdin cannot be read: {error.strerror}; give a prompt as an argument") from None
     if len(data) > MAX_STDIN_BYTES:
         raise InputError(f"expected a prompt of at most {MAX_STDIN_BYTES >> 20} MiB on stdin, found more")
+    refuse_utf_16(data)
     text, is_utf_8 = decode_stdin(data, is_beginning=True)
     if not is_utf_8:
         note_encoding("the prompt")

@@ -24,11 +24,11 @@ from typing import BinaryIO, Literal, Protocol, TextIO
 import rich.progress
 from rich.console import Console
 
+from edgekit.encodings import CONVERT, describe_utf_16
 from edgekit.errors import InputError
 
 # Wide enough that a table in a file or a pipe is neither wrapped nor cut; a table takes only the columns it needs.
 PIPED_WIDTH = 1000
-CONVERT = "iconv -f {} -t UTF-8 converts it"
 
 
 class Progress(Protocol):
@@ -104,6 +104,16 @@ def open_stdin(instead: str) -> BinaryIO:
     return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
+def refuse_utf_16(beginning: bytes) -> None:
+    """Refuse what stdin begins with if it is UTF-16.
+
+    Raises:
+        InputError: It is, by its byte order mark or by where its zero bytes are.
+    """
+    if found := describe_utf_16(beginning):
+        raise InputError(f"expected UTF-8 on stdin, found {found}")
+
+
 def decode_stdin(data: bytes, is_beginning: bool) -> tuple[str, bool]:
     """Text of stdin, without a byte order mark; what is no UTF-8 becomes U+FFFD.
 
@@ -113,12 +123,7 @@ def decode_stdin(data: bytes, is_beginning: bool) -> tuple[str, bool]:
 
     Returns:
         The text, and whether all of it was UTF-8.
-
-    Raises:
-        InputError: A byte order mark says that it is UTF-16.
     """
-    if is_beginning and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"expected UTF-8 on stdin, found UTF-16; {CONVERT.format('UTF-16')}")
     data = data.removeprefix(codecs.BOM_UTF8) if is_beginning else data
     try:
         return data.decode("utf-8"), True

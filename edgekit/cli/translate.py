@@ -16,11 +16,13 @@ from typing import BinaryIO
 import click
 
 from edgekit.cli.on_demand import bundle_for
-from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin
+from edgekit.cli.output import accept_every_text, decode_stdin, note, note_encoding, open_stdin, refuse_utf_16
 from edgekit.errors import InputError
 
 # Lines that wait while a batch is translated are taken together, up to this many.
 MOST_LINES = 256
+# What tells that stdin is UTF-16: more than one line, for the first may be empty.
+BEGINNING_BYTES = 64
 
 
 @click.command()
@@ -141,8 +143,12 @@ def _waiting_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     def read() -> None:
         end: BaseException | None = None
         told = False
+        beginning = b""
         try:
             for number, line in enumerate(stream, 1):
+                if len(beginning) < BEGINNING_BYTES:
+                    beginning += line
+                    refuse_utf_16(beginning)
                 text, is_utf_8 = decode_stdin(line, number == 1)
                 if not is_utf_8 and not told:
                     note_encoding(f"line {number}")

@@ -13,6 +13,7 @@ list. Refuses a shortlist that changes too many of them.
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.encodings import SAMPLE_BYTES, describe_utf_16
 from edgekit.errors import InputError
 from edgekit.export.model import ShortlistArrays
 from edgekit.runtime.shortlist import Shortlist
@@ -72,10 +74,13 @@ def read_lines(path: Path) -> list[str]:
         InputError: the file can't be read as such, or has fewer than `LEAST_LINES` sentences.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            lines = list(islice(_sentences(file), MOST_LINES))
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            utf_16 = describe_utf_16(file.peek(SAMPLE_BYTES))
+            lines = [] if utf_16 else list(islice(_sentences(io.TextIOWrapper(file, "utf-8")), MOST_LINES))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected UTF-8 text to learn a shortlist from, found {error}") from None
+    if utf_16:
+        raise InputError(f"{path}: expected UTF-8 text to learn a shortlist from, found {utf_16}")
     if len(lines) < LEAST_LINES:
         raise InputError(f"{path}: a shortlist needs at least {LEAST_LINES} sentences, found {len(lines)}")
     return lines

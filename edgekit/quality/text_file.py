@@ -11,6 +11,7 @@ import hashlib
 import zlib
 from importlib.resources.abc import Traversable
 
+from edgekit.encodings import describe_utf_16
 from edgekit.errors import InputError
 
 __all__ = ["MAX_TEXT_BYTES", "read_text"]
@@ -31,6 +32,8 @@ def read_text(file: Traversable, shown: str, purpose: str) -> tuple[str, str]:
         InputError: The file cannot be read, holds more than 64 MiB of text, or is not UTF-8.
     """
     data = _read_bytes(file, shown, purpose)
+    if found := describe_utf_16(data):
+        raise InputError(f"{shown}: expected UTF-8, found {found}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

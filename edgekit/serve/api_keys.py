@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgekit.encodings import describe_utf_16
 from edgekit.errors import InputError
 
 VARIABLE = "EDGEKIT_API_KEYS"
@@ -33,7 +34,8 @@ class ApiKeys:
             path: The file; lines that begin with ``#`` are comments. None for the environment alone.
 
         Raises:
-            InputError: The file can't be read, is too large or has no key; or the variable is set and has none.
+            InputError: The file can't be read, is too large, is UTF-16 or has no key; or the variable is set and has
+                none.
         """
         keys: list[str] = []
         if path is not None:
@@ -44,15 +46,17 @@ class ApiKeys:
                 raise InputError(f"{path}: the API keys cannot be read: {error.strerror}") from None
             if len(data) > MAX_FILE_BYTES:
                 raise InputError(f"{path}: expected API keys, one a line, found more than {MAX_FILE_BYTES >> 20} MiB")
+            if found := describe_utf_16(data):
+                raise InputError(f"{path}: expected API keys in UTF-8, found {found}")
             lines = [line.strip() for line in data.decode("utf-8", errors="replace").splitlines()]
             keys = [line for line in lines if line and not line.startswith("#")]
             if not keys:
                 raise InputError(f"{path}: expected API keys, one a line, found none; leave the option out for no keys")
         if (variable := os.environ.get(VARIABLE)) is not None:
-            found = variable.replace(",", " ").split()
-            if not found:
+            named = variable.replace(",", " ").split()
+            if not named:
                 raise InputError(f"{VARIABLE} is set but has no key; unset it for no keys")
-            keys += found
+            keys += named
         return cls(keys)
 
     def __bool__(self) -> bool:

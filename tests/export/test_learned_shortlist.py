@@ -88,7 +88,7 @@ def test_sentences_stand_before_a_tab(suffix, tmp_path, monkeypatch):
     assert read_lines(path) == ["One.", "Two.", "Three."]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", None, b"not gzip"])
+@pytest.mark.parametrize("content", [b"\xff", b"\xff\xfe", b"\0H\0i\0\n" * 2000, None, b"not gzip"])
 def test_unreadable_text_is_refused(content, tmp_path):
     path = tmp_path / ("text.gz" if content == b"not gzip" else "text")
     if content is not None:
