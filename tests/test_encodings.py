@@ -14,13 +14,6 @@ from edgekit.serve.api_keys import ApiKeys
 from tests.cli.command import assert_fails, edgekit
 
 TEXTS = ["Hi.", "A cat.\n", "Grün ist die Heide.", "Привет, как дела?\nХорошо.", "שלום עולם", "Ābols un Āda.\n"]
-    "Hi.",
-    "A cat.\n",
-    "Grün ist die Heide.",
-    "Привет, как дела?\nХорошо.",
-    "שלום עולם, מה שלומך",
-    "Ābols un Āda.\n",
-]
 
 
 @pytest.mark.parametrize("text", TEXTS)
