@@ -13,7 +13,7 @@ from edgekit.quality.plain_text import load_text
 from edgekit.serve.api_keys import ApiKeys
 from tests.cli.command import assert_fails, edgekit
 
-TEXTS = ["Hi.", "A cat.\n", "Grün ist die Heide.", "Привет, как дела?\nХорошо.", "שלום עולם", "Ābols un Āda.\n"]
+TEXTS = ["Hi.", "A cat.\n", "Grün ist die Heide.", "Привет, как дела?\nХорошо.", "שלום עולם, שלום", "Ābols un Āda.\n"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
