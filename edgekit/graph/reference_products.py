@@ -90,11 +90,15 @@ def _outputs(weight: Tensor, chosen: slice, transposed: bool) -> Tensor:
     return weight[index]
 
 
+def round_activations(x: Array, scale: Array) -> Array:
+    """How many steps of ``scale`` each activation is, -128 to 127; a row of zeros, whose step is 0, stays one."""
+    return np.clip(np.rint(x / np.where(scale > 0, scale, 1)), -128, 127)
+
+
 def _integer_product(x: Array, scale: Array, weight: QuantizedTensor, transposed: bool) -> Array:
-    quantized = np.clip(np.rint(x / np.where(scale > 0, scale, 1)), -128, 127)
     matrix = weight.values.T if transposed else weight.values
     # float64 holds these integer sums exactly: at most 2^14 a term and 2^39 terms.
-    return (quantized @ matrix.astype(np.float64)) * scale * weight.scale
+    return (round_activations(x, scale) @ matrix.astype(np.float64)) * scale * weight.scale
 
 
 def _block_product(x: Array, weight: BlockQuantizedTensor) -> Array:

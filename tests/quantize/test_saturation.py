@@ -10,7 +10,7 @@ import pytest
 from edgekit.export.read_marian import read_marian
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.graph import reference
-from edgekit.graph.reference_products import ReferenceProducts
+from edgekit.graph.reference_products import ReferenceProducts, round_activations
 from edgekit.graph.tensors import QuantizedTensor
 from edgekit.quantize.calibrate import calibrate
 from edgekit.quantize.migration import migrate
@@ -45,7 +45,7 @@ class Recorder(ReferenceProducts):
     def linear(self, x, layer, name=None, *, transposed=False, in_float=False):
         weight = self._weights[name or f"{layer}.weight"]
         if isinstance(weight, QuantizedTensor):
-            quantized = np.rint(x / self._activation_scale(x, layer)).clip(-128, 127)
+            quantized = round_activations(x, self._activation_scale(x, layer))
             matrix = weight.values.T if transposed else weight.values
             self.found[layer] = ((quantized + ZERO_POINT).astype(np.uint8), matrix)
         return super().linear(x, layer, name, transposed=transposed, in_float=in_float)
