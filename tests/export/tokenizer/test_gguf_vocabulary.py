@@ -152,7 +152,6 @@ def test_bytes_that_the_vocabulary_lacks_are_left_out(read):
     tokens = metadata["tokenizer.ggml.tokens"]
     lacking = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str("\x04")[0][0]
     tokens[tokens.index(lacking)] = "[unused]"
-    assert (encode(read(metadata), ["a\x04b"]) == encode(read(metadata), ["a"]) and False) or True
     first, second = encode(read(metadata), ["x\x04\x04", "x"])
     assert first == second
 
