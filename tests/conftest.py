@@ -37,3 +37,21 @@ def embedded_fp32(tmp_path_factory):
     from edgekit.export import export
 
     return export("marian-en-de", "fp32", tmp_path_factory.mktemp("bundles") / "marian-en-de-fp32", "embedded")
+
+
+@pytest.fixture(scope="session")
+def llama_case():
+    """A random llama of 320 tokens and a context of 160; not to be changed."""
+    from tests.graph.causal_lm_checkpoints import make_llama
+    from tests.runtime.causal_lm_bundles import CONTEXT, sized
+
+    return sized(make_llama(vocab_size=320, max_position_embeddings=CONTEXT), 320)
+
+
+@pytest.fixture(scope="session")
+def endless_llama(tmp_path_factory, llama_case):
+    """It as a bundle in fp32 whose texts never end by themselves; not to be changed."""
+    from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
+
+    directory = tmp_path_factory.mktemp("bundles") / "tiny-fp32"
+    return write_text_bundle(directory, llama_case, byte_level(), eos_token_ids=())

@@ -10,10 +10,7 @@ from edgekit.quality.parallel_text import TestSet
 from edgekit.quality.plain_text import EvaluationText
 from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
-
-VOCABULARY = 320
+from tests.runtime.causal_lm_bundles import TEXTS, byte_level, write_text_bundle
 
 
 @pytest.fixture
@@ -52,12 +49,6 @@ def quiet_machine():
         load_average_1m=0.1,
         background_cores_before=0.0,
     )
-
-
-@pytest.fixture(scope="session")
-def llama_case():
-    """A random llama of 320 tokens and a context of 160."""
-    return sized(make_llama(vocab_size=VOCABULARY, max_position_embeddings=160), VOCABULARY)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "causal_lm" / "peers.py"
 peers = runpy.run_path(str(SCRIPT))
@@ -52,9 +51,8 @@ def test_the_better_peer_is_named(capsys):
     assert "1 threads, 8 bits, prefill_tokens_per_second: 0.50 [0.50-0.50] of the better peer, llama.cpp" in printed
 
 
-def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    bundle = write_text_bundle(tmp_path / "tiny", case, byte_level())
+def test_a_peer_that_is_not_installed_is_named_and_left_out(llama_case, tmp_path):
+    bundle = write_text_bundle(tmp_path / "tiny", llama_case, byte_level())
     done = subprocess.run(
         [
             sys.executable,

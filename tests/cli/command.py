@@ -5,7 +5,9 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 from edgekit.cli.main import run
 
@@ -27,15 +29,31 @@ def edgekit(*args, stdin="", cwd=None, env=None, timeout=120):
     return done
 
 
-def edgekit_here(*args):
-    """As `edgekit`, in this process and its current directory: faster."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+def edgekit_here(*args, stdin=None, cwd=os.curdir, env=None):
+    """As `edgekit`, in this process: faster. Without ``stdin`` it has this process's own."""
+    stdout, stderr = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, "\n") for errors in ("strict", "backslashreplace")
+    )
+    with contextlib.ExitStack() as changed:
+        changed.enter_context(contextlib.redirect_stdout(stdout))
+        changed.enter_context(contextlib.redirect_stderr(stderr))
+        changed.enter_context(contextlib.chdir(cwd))
+        changed.enter_context(mock.patch.dict(os.environ, env or {}))
+        if stdin is not None:
+            file = changed.enter_context(tempfile.TemporaryFile())
+            file.write(stdin.encode() if isinstance(stdin, str) else stdin)
+            file.seek(0)
+            changed.enter_context(mock.patch.object(sys, "stdin", file))
         try:
             run([os.fspath(argument) for argument in args])
         except SystemExit as stopped:
             status = stopped.code
-    return subprocess.CompletedProcess(args, status, stdout.getvalue(), stderr.getvalue())
+    return subprocess.CompletedProcess(args, status, *(_written(stream) for stream in (stdout, stderr)))
+
+
+def _written(stream):
+    stream.flush()
+    return stream.buffer.getvalue().decode(errors="backslashreplace")
 
 
 def assert_fails(done, status, *words):

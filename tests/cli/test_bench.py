@@ -12,17 +12,15 @@ import pytest
 
 from edgekit.cli.report_file import check_writable, write_file
 from edgekit.errors import OutputError
-from edgekit.export import export
 from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.cli.command import edgekit, edgekit_here
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory, embedded_int8):
-    fp32 = tmp_path_factory.mktemp("bundles") / "marian-en-de-fp32"
-    return [export("marian-en-de", "fp32", fp32, source="embedded"), embedded_int8]
+def bundles(embedded_fp32, embedded_int8):
+    return [embedded_fp32, embedded_int8]
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +31,12 @@ def mine(tmp_path_factory):
 
 
 def bench(*args, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "edgekit", "bench", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=os.environ | env,
-        timeout=300,
-        check=False,
-    )
+    return edgekit_here("bench", *args, env=env)
 
 
 def test_default_model_is_exported_benched_and_reported(tmp_path):
-    done = bench("--cpu", "--limit", "20", "--rounds", "1", "--json", "-", EDGEKIT_CACHE=str(tmp_path))
+    quick = ("--limit", "20", "--rounds", "1")
+    done = edgekit("bench", "--cpu", *quick, "--json", "-", env={"EDGEKIT_CACHE": str(tmp_path)}, timeout=300)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["schema_version"] == 1
@@ -202,8 +194,8 @@ def test_streams_can_be_written(target):
 
 
 def test_report_to_a_process_substitution(bundles, mine, tmp_path):
-    edgekit = f"{sys.executable} -m edgekit bench {bundles[1]} --testset {mine} --limit 1 --rounds 1"
-    command = f"{edgekit} --json >(cat > {tmp_path / 'out.json'}; echo done > {tmp_path / 'done'}) > /dev/null"
+    measuring = f"{sys.executable} -m edgekit bench {bundles[1]} --testset {mine} --limit 1 --rounds 1"
+    command = f"{measuring} --json >(cat > {tmp_path / 'out.json'}; echo done > {tmp_path / 'done'}) > /dev/null"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     deadline = time.monotonic() + 20
@@ -241,13 +233,12 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def text_bundles(tmp_path_factory):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
+def text_bundles(tmp_path_factory, llama_case):
     directory = tmp_path_factory.mktemp("texts")
-    int8 = quantize_weights(case.weights, named_scheme("causal-lm", "int8"))
+    int8 = quantize_weights(llama_case.weights, named_scheme("causal-lm", "int8"))
     return [
-        write_text_bundle(directory / "tiny-fp32", case, byte_level()),
-        write_text_bundle(directory / "tiny-int8", case, byte_level(), precision="int8", weights=int8),
+        write_text_bundle(directory / "tiny-fp32", llama_case, byte_level()),
+        write_text_bundle(directory / "tiny-int8", llama_case, byte_level(), precision="int8", weights=int8),
     ]
 
 

@@ -7,19 +7,17 @@ from edgekit.bench import task_benchmark
 from edgekit.cli.bench_task import parse_size
 from edgekit.errors import InputError
 from tests.cli.command import assert_fails, edgekit_here
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 PROMPT = '[[prompt]]\nname = "bare"\nstyle = "chat"\nask = "{input}"\n'
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, embedded_int8):
+def folder(tmp_path_factory, embedded_int8, llama_case):
     """Two bundles, a test set, a prompt and a task."""
     folder = tmp_path_factory.mktemp("task")
     shutil.copytree(embedded_int8, folder / "marian")
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    write_text_bundle(folder / "lm", case, byte_level())
+    write_text_bundle(folder / "lm", llama_case, byte_level())
     pairs = "Good morning!\tGuten Morgen!\nTom is my friend.\tTom ist mein Freund.\n"
     (folder / "mine.tsv").write_text(pairs, encoding="utf-8")
     (folder / "prompt.toml").write_text(PROMPT)

@@ -39,7 +39,7 @@ def test_the_default_model_is_exported_in_int8_into_the_current_directory(tmp_pa
 
 
 def test_a_directory_a_precision_and_an_output_of_ones_own(student, tmp_path):
-    done = edgekit("export", student, "--precision", "fp32", "-o", tmp_path / "mine")
+    done = edgekit_here("export", student, "--precision", "fp32", "-o", tmp_path / "mine")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'mine'}\n", "")
     manifest = json.loads((tmp_path / "mine" / "bundle.json").read_text(encoding="utf-8"))
     assert (manifest["name"], manifest["precision"]) == ("tiny-en-pt", "fp32")
@@ -50,7 +50,7 @@ def test_a_directory_a_precision_and_an_output_of_ones_own(student, tmp_path):
 
 def test_a_recipe_with_its_weights_from_elsewhere(tmp_path):
     source = ("--source", CHECKPOINT, "-o", tmp_path / "mine")
-    done = edgekit("export", "marian-en-de", "--scheme", "int8-dynamic", *source)
+    done = edgekit_here("export", "marian-en-de", "--scheme", "int8-dynamic", *source)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert load(tmp_path / "mine").manifest.quantization.activations == "dynamic per row"

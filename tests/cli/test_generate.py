@@ -15,17 +15,14 @@ from edgekit.cli.generate import converse, describe_speed, show_controls, write_
 from edgekit.runtime import TextGenerator
 from tests.bundle.tiny_bundle import build_tiny_bundle
 from tests.cli.command import assert_fails, edgekit, edgekit_here
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 FEW = ("--max-new-tokens", "12")
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A random llama whose texts never end by themselves."""
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    return write_text_bundle(tmp_path_factory.mktemp("generate") / "tiny-fp32", case, byte_level(), eos_token_ids=())
+def bundle(endless_llama):
+    return endless_llama
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +48,10 @@ def test_text_goes_on_from_an_argument_as_from_stdin(bundle, generator):
     done = edgekit("generate", bundle, "The children 😀", *FEW)
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
     for stdin in ("The children 😀", "The children 😀\n", "The children 😀\r\n"):
-        assert edgekit("generate", bundle, *FEW, stdin=stdin).stdout == expected
+        assert edgekit_here("generate", bundle, *FEW, stdin=stdin).stdout == expected
     # Only the newline that ends the last line is no part of the prompt.
     longer = generator.generate("The children 😀\n", max_new_tokens=12) + "\n"
-    assert edgekit("generate", bundle, *FEW, stdin="The children 😀\n\n").stdout == longer != expected
+    assert edgekit_here("generate", bundle, *FEW, stdin="The children 😀\n\n").stdout == longer != expected
 
 
 def test_a_message_is_answered_by_the_models_template(bundle, generator):
@@ -63,7 +60,7 @@ def test_a_message_is_answered_by_the_models_template(bundle, generator):
     assert expected != generator.generate("Hello!", max_new_tokens=12) + "\n"
     done = edgekit_here("generate", bundle, "--chat", "Hello!", *FEW)
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
-    done = edgekit("generate", bundle, "--chat", *FEW, stdin="Hello!\n")
+    done = edgekit_here("generate", bundle, "--chat", *FEW, stdin="Hello!\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
     told = [{"role": "system", "content": "Be brief."}, *messages]
     done = edgekit_here("generate", bundle, "--chat", "Hello!", "--system", "Be brief.", *FEW)
@@ -145,9 +142,8 @@ def test_a_model_that_translates_is_named_with_its_command(tmp_path, bundle):
     assert_fails(done, 1, "smollm2-135m generates text and doesn't translate; `edgekit generate smollm2-135m` runs it")
 
 
-def test_a_model_without_a_template_holds_no_conversation(tmp_path):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    bundle = write_text_bundle(tmp_path / "plain", case, byte_level(), chat=None)
+def test_a_model_without_a_template_holds_no_conversation(llama_case, tmp_path):
+    bundle = write_text_bundle(tmp_path / "plain", llama_case, byte_level(), chat=None)
     done = edgekit_here("generate", bundle, "--chat", "x")
     assert_fails(done, 1, "has no chat template")
 
@@ -260,6 +256,7 @@ def test_ctrl_c_ends_an_answer_and_the_conversation_goes_on(monkeypatch, capsys)
     assert model.asked[0][1] == {"top_k": 3}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_at_the_mark_ends_the_conversation_with_130(bundle):
     with Terminal(bundle, "--chat", *FEW) as terminal:
         terminal.expect(">>> ")

@@ -16,8 +16,7 @@ from edgekit.cli.main import run
 from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.bundle.tiny_bundle import build_tiny_bundle, fill, tiny_manifest
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
 def inspect(*args):
@@ -147,16 +146,17 @@ def test_flatten_joins_keys_with_dots():
 
 
 @pytest.fixture(scope="module")
-def text_bundles(tmp_path_factory):
+def text_bundles(tmp_path_factory, llama_case):
     """A random llama whose source was quantised, in fp32 and int4."""
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
     bundles = {}
     for precision in ("fp32", "int4"):
-        weights = case.weights
+        weights = llama_case.weights
         if precision == "int4":
             weights = quantize_weights(weights, named_scheme("causal-lm", precision))
         directory = tmp_path_factory.mktemp("texts") / f"tiny-{precision}"
-        bundles[precision] = write_text_bundle(directory, case, byte_level(), precision=precision, weights=weights)
+        bundles[precision] = write_text_bundle(
+            directory, llama_case, byte_level(), precision=precision, weights=weights
+        )
         manifest = json.loads((directory / "bundle.json").read_text(encoding="utf-8"))
         manifest["quantization"]["source"] = "Q4_1, Q8_0"
         (directory / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")

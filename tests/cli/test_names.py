@@ -8,7 +8,7 @@ import pytest
 from edgekit.bundle.write import check_target
 from edgekit.errors import OutputError
 from tests.bundle.tiny_bundle import build_tiny_bundle
-from tests.cli.command import assert_fails, edgekit
+from tests.cli.command import assert_fails, edgekit_here
 
 EXISTS = "exists already; choose another output or replace it with --force"
 
@@ -19,13 +19,13 @@ def test_quantize_finds_an_exported_bundle_and_means_its_fp32_one(embedded_fp32,
         shutil.copytree(bundle, tmp_path / "cache" / "bundles" / bundle.name)
     (tmp_path / "here").mkdir()
     env = {"EDGEKIT_CACHE": str(tmp_path / "cache")}
-    done = edgekit("quantize", name, "--scheme", "int8-dynamic", cwd=tmp_path / "here", env=env)
+    done = edgekit_here("quantize", name, "--scheme", "int8-dynamic", cwd=tmp_path / "here", env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "marian-en-de-int8\n", "")
     assert os.listdir(tmp_path / "here") == ["marian-en-de-int8"]
 
 
 def test_quantize_says_how_to_make_a_missing_fp32_bundle(tmp_path):
-    done = edgekit("quantize", "marian-en-de", cwd=tmp_path)
+    done = edgekit_here("quantize", "marian-en-de", cwd=tmp_path)
     assert_fails(done, 1, "no bundle 'marian-en-de-fp32'", "`edgekit export marian-en-de --precision fp32` makes it")
 
 
@@ -40,17 +40,17 @@ def test_quantize_says_how_to_make_a_missing_fp32_bundle(tmp_path):
 )
 def test_export_refuses_an_existing_target_before_it_looks_for_a_source(tmp_path, arguments, target):
     build_tiny_bundle(tmp_path / target)
-    assert_fails(edgekit("export", *arguments, cwd=tmp_path), 1, f"{target}: {EXISTS}")
+    assert_fails(edgekit_here("export", *arguments, cwd=tmp_path), 1, f"{target}: {EXISTS}")
     (tmp_path / target / "notes.txt").write_text("precious")
-    done = edgekit("export", *arguments, "--force", cwd=tmp_path)
+    done = edgekit_here("export", *arguments, "--force", cwd=tmp_path)
     assert_fails(done, 1, f"{target}: not replaced, because it holds 'notes.txt', which is no part of the bundle")
 
 
 def test_export_of_a_name_whose_target_is_not_there_asks_the_source(tmp_path):
     build_tiny_bundle(tmp_path / "opus-mt-en-fr-int8")
-    done = edgekit("export", "opus-mt-en-fr", "--force", cwd=tmp_path)
+    done = edgekit_here("export", "opus-mt-en-fr", "--force", cwd=tmp_path)
     assert_fails(done, 1, "the Hugging Face hub can't be reached")
-    done = edgekit("export", "opus-mt-en-fr", "--precision", "fp32", cwd=tmp_path)
+    done = edgekit_here("export", "opus-mt-en-fr", "--precision", "fp32", cwd=tmp_path)
     assert_fails(done, 1, "the Hugging Face hub can't be reached")
 
 

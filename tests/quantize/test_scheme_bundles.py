@@ -1,6 +1,7 @@
 """A bundle of each named scheme: it passes its check, says how each product works, and is read back as it was."""
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -43,6 +44,12 @@ def made(fp32, calibration, scheme, tmp_path):
     return open_bundle(quantize_bundle(fp32, output=tmp_path / "out", scheme=scheme, calibration=calibration))
 
 
+@pytest.fixture(scope="module")
+def named(fp32, calibration, tmp_path_factory):
+    """Gives the bundle of a named scheme, made once."""
+    return functools.cache(lambda name: made(fp32, calibration, name, tmp_path_factory.mktemp(name)))
+
+
 def weights_of(bundle):
     return load_weights(bundle.path_of("weights.safetensors"), bundle.manifest.quantization.tensors)
 
@@ -62,8 +69,8 @@ def test_every_named_scheme_is_tried():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_bundle_says_how_each_product_works(name, fp32, calibration, tmp_path):
-    bundle = made(fp32, calibration, name, tmp_path)
+def test_a_bundle_says_how_each_product_works(name, named):
+    bundle = named(name)
     quantization = bundle.manifest.quantization
     activations, of_product, kind = EXPECTED[name]
     assert (bundle.manifest.precision, quantization.scheme, quantization.activations) == ("int8", "int8", activations)
@@ -78,8 +85,8 @@ def test_a_bundle_says_how_each_product_works(name, fp32, calibration, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["int8-static", "int8-smooth", "int8-weights", "int8-blocks"])
-def test_translations_are_those_of_the_float_model_or_nearly(name, fp32, calibration, tmp_path):
-    translators = [edgekit.load(path) for path in (fp32, made(fp32, calibration, name, tmp_path).path)]
+def test_translations_are_those_of_the_float_model_or_nearly(name, fp32, named):
+    translators = [edgekit.load(path) for path in (fp32, named(name).path)]
     rows = [[*np.random.default_rng(seed).integers(2, 100, 9).tolist(), 0] for seed in range(12)]
     first = [[ids[:1] for ids in translator.generate_ids(rows)] for translator in translators]
     assert sum(one == other for one, other in zip(*first, strict=True)) >= 8

@@ -4,6 +4,7 @@ import pytest
 
 from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.sources.local_directory import read_directory
+from edgekit.runtime import load
 from tests.bergamot_fixture import make_student
 from tests.graph.marian_checkpoints import make_marian, save_marian
 
@@ -39,3 +40,8 @@ def endless_bundle(tmp_path_factory):
     directory = tmp_path_factory.mktemp("endless")
     save_marian(make_marian(eos_bias=-1e4, max_position_embeddings=POSITIONS), directory)
     return export_checkpoint(read_directory(directory, "endless"), "fp32", directory / "bundle")
+
+
+@pytest.fixture(scope="session")
+def generator(endless_llama):
+    return load(endless_llama)

@@ -11,8 +11,6 @@ import edgekit
 from edgekit.errors import BundleError, CancelledError, DeadlineError, InputError
 from edgekit.runtime import Cancellation, session
 from edgekit.runtime.memory import LoadedSessions, private_bytes
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import CONTEXT, byte_level, sized, write_text_bundle
 
 LONG = ["a b c d e f g h."] * 5000
 
@@ -20,13 +18,6 @@ LONG = ["a b c d e f g h."] * 5000
 @pytest.fixture(scope="module")
 def translator(student_bundle):
     return edgekit.load(student_bundle)
-
-
-@pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=CONTEXT), 320)
-    bundle = write_text_bundle(tmp_path_factory.mktemp("lm") / "tiny", case, byte_level(), eos_token_ids=())
-    return edgekit.load(bundle)
 
 
 def test_a_cancellation_is_over_once_cancelled_or_out_of_time():

@@ -8,8 +8,7 @@ from edgekit.runtime import Translator, memory
 from edgekit.runtime.greedy import GreedySearch
 from edgekit.runtime.seq2seq_search import LOW_MEMORY_BATCH_TOKENS
 from edgekit.runtime.session import session_options
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 TEXTS = ["Good morning!", "I am reading a book.", "Where is the station, please?", "Yes."] * 6
 
@@ -93,8 +92,7 @@ def test_only_the_side_that_is_encoded_gets_the_tables_for_it(embedded_int8):
     assert "_segmenter" not in vars(translator.target_tokenizer)
 
 
-def test_a_text_generator_has_no_such_mode(tmp_path):
-    case = sized(make_llama(vocab_size=320, max_position_embeddings=64), 320)
-    bundle = write_text_bundle(tmp_path / "lm", case, byte_level())
+def test_a_text_generator_has_no_such_mode(llama_case, tmp_path):
+    bundle = write_text_bundle(tmp_path / "lm", llama_case, byte_level())
     with pytest.raises(InputError, match=r"low_memory is for translation models; .*lm generates text: leave it out"):
         edgekit.load(bundle, low_memory=True)

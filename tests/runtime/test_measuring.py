@@ -5,21 +5,17 @@ import pytest
 from edgekit.errors import InputError
 from edgekit.runtime import TextGenerator
 from edgekit.runtime.prompt_lookup import PromptLookup
-from tests.graph.causal_lm_checkpoints import make_llama
-from tests.runtime.causal_lm_bundles import byte_level, sized, write_text_bundle
-
-VOCABULARY = 320
+from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory, llama_case):
     """A model whose EOS is what it chooses first after `PROMPT`."""
-    case = sized(make_llama(vocab_size=VOCABULARY, max_position_embeddings=160), VOCABULARY)
     directory = tmp_path_factory.mktemp("measured")
-    chosen = TextGenerator.load(write_text_bundle(directory / "free", case, byte_level())).generate_ids(
+    chosen = TextGenerator.load(write_text_bundle(directory / "free", llama_case, byte_level())).generate_ids(
         [PROMPT], max_new_tokens=1
     )
-    return write_text_bundle(directory / "ending", case, byte_level(), eos_token_ids=tuple(chosen[0]))
+    return write_text_bundle(directory / "ending", llama_case, byte_level(), eos_token_ids=tuple(chosen[0]))
 
 
 PROMPT = list(range(3, 60))
@@ -57,6 +53,6 @@ def test_one_text_may_be_drafted(bundle, monkeypatch):
 def test_wrong_ids_to_stream_are_refused_before_the_first(bundle):
     generator = TextGenerator.load(bundle)
     with pytest.raises(InputError, match="stream_ids: the prompt must hold ids of the vocabulary, 0 to 319, found 320"):
-        generator.stream_ids([1, VOCABULARY])
+        generator.stream_ids([1, 320])
     with pytest.raises(InputError, match="the prompt has 160 tokens; tiny takes at most 159"):
         generator.stream_ids([1] * 160)

@@ -20,8 +20,8 @@ def client(server):
 
 
 @pytest.fixture(scope="module")
-def generator(text_bundle):
-    return TextGenerator.load(text_bundle)
+def generator(endless_llama):
+    return TextGenerator.load(endless_llama)
 
 
 @pytest.fixture(scope="module")

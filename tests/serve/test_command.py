@@ -13,24 +13,24 @@ from edgekit.serve.server import bind, url
 from tests.cli.command import assert_fails, edgekit_here
 
 
-def test_what_cannot_be_served_is_one_line(tmp_path, text_bundle, monkeypatch):
+def test_what_cannot_be_served_is_one_line(tmp_path, endless_llama, monkeypatch):
     assert_fails(edgekit_here("serve"), 2, "Missing argument 'MODEL...'")
     empty = tmp_path / "keys"
     empty.write_text("# none\n\n")
-    assert_fails(edgekit_here("serve", text_bundle, "--api-keys", empty), 1, "expected API keys, one a line")
+    assert_fails(edgekit_here("serve", endless_llama, "--api-keys", empty), 1, "expected API keys, one a line")
     missing = tmp_path / "missing"
-    assert_fails(edgekit_here("serve", text_bundle, "--api-keys", missing), 1, "the API keys cannot be read")
+    assert_fails(edgekit_here("serve", endless_llama, "--api-keys", missing), 1, "the API keys cannot be read")
     monkeypatch.setenv("EDGEKIT_API_KEYS", " , ")
-    assert_fails(edgekit_here("serve", text_bundle), 1, "EDGEKIT_API_KEYS is set but has no key")
+    assert_fails(edgekit_here("serve", endless_llama), 1, "EDGEKIT_API_KEYS is set but has no key")
 
 
-def test_a_port_that_is_taken_is_one_line(text_bundle):
+def test_a_port_that_is_taken_is_one_line(endless_llama):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert_fails(
-            edgekit_here("serve", text_bundle, "--port", str(port)), 1, f"can't listen on 127.0.0.1, port {port}"
+            edgekit_here("serve", endless_llama, "--port", str(port)), 1, f"can't listen on 127.0.0.1, port {port}"
         )
     with pytest.raises(InputError, match=r"can't listen on no\.such\.host\.invalid, port 1: "):
         bind("no.such.host.invalid", 1)
