@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekit.bench.environment import background_cores, busy_reason, read_environment
+from edgekit.bench.environment import Conditions, busy_reason, read_environment
 from edgekit.bench.measure import BenchSettings, measure
 from edgekit.bench.text_speed import TextBenchSettings, measure_speed
 from edgekit.bench.variants import Variant, read_variant
@@ -30,8 +30,8 @@ def measure_bundles(bundles: Mapping[str, Path], rounds: int) -> tuple[dict[str,
     environment = read_environment()
     variants = [read_variant(path, open_bundle(path)) for path in bundles.values()]
     timed = _translators if open_bundle(next(iter(bundles.values()))).manifest.kind == "seq2seq" else _generators
-    found, (before, after) = timed(variants, rounds)
-    background = background_cores(before, after)
+    found, conditions = timed(variants, rounds)
+    background = conditions.background_cores
     machine = asdict(environment) | {
         "background_cores_during": round(background, 3),
         "warning": busy_reason(environment, background),
@@ -40,11 +40,11 @@ def measure_bundles(bundles: Mapping[str, Path], rounds: int) -> tuple[dict[str,
     return dict(zip(bundles, found, strict=True)), machine
 
 
-def _translators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[str, Any]], Any]:
+def _translators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[str, Any]], Conditions]:
     languages = str(variants[0].source_language), str(variants[0].target_language)
     tests = [load_testset(name, *languages).first(SENTENCES) for name in testset_names(*languages)]
     settings = BenchSettings(rounds=rounds, loads=1, latency_sentences=SENTENCES // 2, batched_sentences=SENTENCES)
-    measurements, readings = measure(variants, tests, settings, lambda _: None)
+    measurements, conditions = measure(variants, tests, settings, lambda _: None)
     found = [
         {
             test.name: {
@@ -56,13 +56,13 @@ def _translators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[st
         }
         for measurement in measurements
     ]
-    return found, readings
+    return found, conditions
 
 
-def _generators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[str, Any]], Any]:
+def _generators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[str, Any]], Conditions]:
     settings = TextBenchSettings(rounds=rounds, loads=1, prompt_tokens=(PROMPT_TOKENS,), new_tokens=NEW_TOKENS)
     context = open_bundle(variants[0].bundle).manifest.generation.context_length
-    measurements, readings = measure_speed(variants, context, load_text(DEFAULT_TEXT).text, settings, lambda _: None)
+    measurements, conditions = measure_speed(variants, context, load_text(DEFAULT_TEXT).text, settings, lambda _: None)
     found = [
         {
             "decode_tokens_per_second": _median(measurement.decode_tokens_per_second),
@@ -70,7 +70,7 @@ def _generators(variants: Sequence[Variant], rounds: int) -> tuple[list[dict[str
         }
         for measurement in measurements
     ]
-    return found, readings
+    return found, conditions
 
 
 def _median(values: Sequence[float]) -> float:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.bench.environment import Environment, background_cores, busy_reason, read_environment
+from edgekit.bench.conditions import usual_probe_ms
+from edgekit.bench.environment import Conditions, Environment, busy_reason, read_environment
 from edgekit.bench.measure import (
     BenchSettings,
     TimedRounds,
@@ -27,7 +28,7 @@ from edgekit.errors import InputError, UnsupportedError
 from edgekit.quality.parallel_text import TestSet, load_testset, testset_names
 from edgekit.quality.scores import Scores, floor_scores, score_translations
 
-__all__ = ["BenchmarkPlan", "Group", "Report", "Result", "plan_benchmark", "run_benchmark"]
+__all__ = ["BenchmarkPlan", "Group", "Report", "Result", "load_testsets", "plan_benchmark", "run_benchmark"]
 
 TIMED_FIGURES = ("latency_ms_p50", "latency_ms_p95", "words_per_second", "words_per_second_batched")
 
@@ -94,10 +95,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All results with what they were measured on; ``warnings`` are sentences for a reader."""
+    """All results with what they were measured on; ``warnings`` are sentences for a reader.
+
+    ``background_cores_during`` is that of the model beside which most other work ran, and ``probe_ms`` as
+    `edgekit.bench.environment.Conditions` has it, the median over the models.
+    """
 
     environment: Environment
     background_cores_during: float
+    probe_ms: float | None
     settings: BenchSettings
     testsets: tuple[tuple[str, TestSet], ...]
     results: tuple[Result, ...]
@@ -123,7 +129,8 @@ def plan_benchmark(bundles: Sequence[Path], testsets: Sequence[str], settings: B
     groups = []
     for variants in group_variants(bundles):
         source, target = variants[0].source_language, variants[0].target_language
-        groups.append(Group(tuple(variants), _load_testsets(testsets, variants[0], source, target, settings)))
+        loaded = load_testsets(testsets, variants[0].model, source, target, settings.limit)
+        groups.append(Group(tuple(variants), loaded))
     return BenchmarkPlan(tuple(groups), settings)
 
 
@@ -146,31 +153,50 @@ def run_benchmark(
     """
     environment = environment or read_environment()
     results: list[Result] = []
-    background = 0.0
+    watched: list[Conditions] = []
     for group in plan.groups:
-        measurements, (before, after) = measure(group.variants, group.testsets, plan.settings, advance, command)
-        background = max(background, background_cores(before, after))
+        measurements, conditions = measure(group.variants, group.testsets, plan.settings, advance, command)
+        watched.append(conditions)
         for position, testset in enumerate(group.testsets):
             results += _results(position, testset, measurements, plan.settings)
+    background = max((conditions.background_cores for conditions in watched), default=0.0)
     warnings = [reason] if (reason := busy_reason(environment, background)) else []
     warnings += [warning for result in results if (warning := _disagreement(result))]
     testsets = [(_pair(group.variants[0]), testset) for group in plan.groups for testset in group.testsets]
     return Report(
-        environment, background, plan.settings, tuple(dict.fromkeys(testsets)), tuple(results), tuple(warnings)
+        environment,
+        background,
+        usual_probe_ms(watched),
+        plan.settings,
+        tuple(dict.fromkeys(testsets)),
+        tuple(results),
+        tuple(warnings),
     )
 
 
-def _load_testsets(
-    names: Sequence[str], variant: Variant, source: str | None, target: str | None, settings: BenchSettings
+def load_testsets(
+    names: Sequence[str], model: str, source: str | None, target: str | None, limit: int | None
 ) -> tuple[TestSet, ...]:
+    """What a model is measured on.
+
+    Args:
+        names: Of packaged sets, or paths; none takes all that are packaged for the languages.
+        model: Its name, for messages.
+        source: The language that it translates from, or None.
+        target: The language that it translates to, or None.
+        limit: Pairs of each set to use, from its beginning; None for all.
+
+    Raises:
+        InputError: There is no such set or file, or none at all, or it cannot be used; or two have one name.
+    """
     if not names:
         names = testset_names(source, target) if source and target else []
     if not names:
         raise InputError(
-            f"{variant.model}: no test set is packaged for {_pair(variant)}; give your own source<TAB>reference "
+            f"{model}: no test set is packaged for {source or '?'}-{target or '?'}; give your own source<TAB>reference "
             "lines with --testset FILE.tsv"
         )
-    loaded = [load_testset(name, source, target).first(settings.limit) for name in dict.fromkeys(names)]
+    loaded = [load_testset(name, source, target).first(limit) for name in dict.fromkeys(names)]
     repeated = {testset.name for testset in loaded if [other.name for other in loaded].count(testset.name) > 1}
     if repeated:
         raise InputError(

@@ -1,7 +1,8 @@
 """Watches the machine while it is measured: other work, stolen time, frequencies, throttling, and its speed.
 
 Reads what Linux tells (other systems tell less: then a field is None), and times a small calculation of its own at the
-beginning of each round: where no counter says why a machine is slow, that says that it is.
+beginning of each round: where no counter says why a machine is slow, that says that it is. How long it took is kept:
+from it two reports tell which of them a slower machine made.
 
 In: the measured processes' ids. Out: `Conditions`, and sentences on what makes the figures doubtful.
 """
@@ -18,7 +19,10 @@ import psutil  # type: ignore[import-untyped]
 
 from edgekit.bench.environment import Conditions, background_cores, read_cpu
 
-__all__ = ["MachineWatch", "condition_warnings", "read_frequency", "read_quota_seconds", "read_throttle_events"]
+__all__ = [
+    "MachineWatch", "condition_warnings", "read_frequency", "read_quota_seconds", "read_throttle_events",
+    "usual_probe_ms",
+]  # fmt: skip
 
 CPUS = Path("/sys/devices/system/cpu")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -60,6 +64,7 @@ class MachineWatch:
             quota_throttled_seconds=None if quota is None or self._quota is None else quota - self._quota,
             # A calculation that takes longer is a machine that is slower.
             speed_range=(usual / max(self._probes), usual / min(self._probes)),
+            probe_ms=1e3 * usual,
         )
 
 
@@ -83,6 +88,12 @@ def condition_warnings(conditions: Conditions) -> list[str]:
             "different rounds"
         )
     return found
+
+
+def usual_probe_ms(watched: Iterable[Conditions]) -> float | None:
+    """How long the small calculation took: the median over several watches, None where none of them says."""
+    found = [conditions.probe_ms for conditions in watched if conditions.probe_ms is not None]
+    return statistics.median(found) if found else None
 
 
 def read_frequency(cpus: Path) -> float | None:

@@ -90,6 +90,8 @@ class Conditions:
         quota_throttled_seconds: How long a CPU quota (a container's) held the processes back; None where there is none.
         speed_range: Slowest and fastest of the rounds in which the same small calculation was timed, in units of their
             median: ``(0.9, 1.02)`` says that the machine was once 10 % slower.
+        probe_ms: How long that calculation took, in milliseconds: the median over the rounds, of each the fastest of a
+            few. None in reports that edgekit wrote before it kept this.
     """
 
     background_cores: float
@@ -98,6 +100,7 @@ class Conditions:
     throttle_events: int | None
     quota_throttled_seconds: float | None
     speed_range: tuple[float, float]
+    probe_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.conditions import MachineWatch
+from edgekit.bench.environment import Conditions
 from edgekit.bench.loads import start_workers
 from edgekit.bench.settings import MeasurementSettings
 from edgekit.bench.variants import Variant
@@ -124,7 +125,7 @@ def measure(
     settings: BenchSettings,
     advance: Callable[[int], None],
     command: Callable[[Path, int], list[str]] = worker_command,
-) -> tuple[list[VariantMeasurement], tuple[CpuReading, CpuReading]]:
+) -> tuple[list[VariantMeasurement], Conditions]:
     """Measure variants side by side.
 
     Args:
@@ -135,8 +136,7 @@ def measure(
         command: Command line of a worker for a bundle and a number of threads.
 
     Returns:
-        A measurement for each variant, in their order, and readings of the CPU before and after the timed rounds, from
-        which `edgekit.bench.environment.background_cores` tells what else ran.
+        A measurement for each variant, in their order, and what the machine did during the timed rounds.
 
     Raises:
         WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
@@ -146,17 +146,17 @@ def measure(
         workers = start_workers(stack, measurements, settings, command)
         for measurement, worker in zip(measurements, workers, strict=True):
             _translate_testsets(measurement, worker, testsets, settings, advance)
-        pids = [worker.pid for worker in workers]
-        before = read_cpu(pids)
+        watch = MachineWatch(worker.pid for worker in workers)
         for _ in range(settings.rounds):
+            watch.begin_round()
             for position, testset in enumerate(testsets):
                 for measurement, worker in zip(measurements, workers, strict=True):
                     _time_round(measurement.timed[position], worker, testset, settings, advance)
-        after = read_cpu(pids)
+        conditions = watch.finish()
         for measurement, worker in zip(measurements, workers, strict=True):
             measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
             worker.request("quit")
-    return measurements, (before, after)
+    return measurements, conditions
 
 
 def _translate_testsets(

@@ -31,6 +31,7 @@ def to_dict(report: Report | TextReport) -> dict[str, Any]:
     """
     environment = asdict(report.environment)
     environment["background_cores_during"] = report.background_cores_during
+    environment["probe_ms"] = report.probe_ms
     environment["threads"] = report.settings.threads
     values = {
         "schema_version": REPORT_SCHEMA_VERSION,

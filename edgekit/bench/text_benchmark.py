@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.bench.environment import Environment, background_cores, busy_reason, read_environment
+from edgekit.bench.conditions import usual_probe_ms
+from edgekit.bench.environment import Conditions, Environment, busy_reason, read_environment
 from edgekit.bench.rounds import BYTES_PER_MB, disagreement, median_and_range
 from edgekit.bench.text_models import load_models
 from edgekit.bench.text_quality import TextQuality, score_text
@@ -24,7 +25,10 @@ from edgekit.errors import InputError, UnsupportedError
 from edgekit.quality.perplexity import perplexity, perplexity_loss
 from edgekit.quality.plain_text import DEFAULT_TEXT, EvaluationText, load_text
 
-__all__ = ["TextBenchmarkPlan", "TextGroup", "TextReport", "TextResult", "plan_text_benchmark", "run_text_benchmark"]
+__all__ = [
+    "TextBenchmarkPlan", "TextGroup", "TextReport", "TextResult", "load_texts", "plan_text_benchmark",
+    "run_text_benchmark",
+]  # fmt: skip
 
 # A prompt of one token and two that follow.
 LEAST_CONTEXT = 3
@@ -104,10 +108,11 @@ class TextResult:
 
 @dataclass(frozen=True)
 class TextReport:
-    """All results with what they were measured on; ``warnings`` are sentences for a reader."""
+    """All results with what they were measured on; fields as in `edgekit.bench.benchmark.Report`."""
 
     environment: Environment
     background_cores_during: float
+    probe_ms: float | None
     settings: TextBenchSettings
     texts: tuple[EvaluationText, ...]
     results: tuple[TextResult, ...]
@@ -142,11 +147,24 @@ def plan_text_benchmark(
                 f"{generation.context_length}"
             )
         groups.append(TextGroup(tuple(variants), generation.context_length))
-    loaded = [load_text(name).first(settings.limit) for name in dict.fromkeys(texts or [DEFAULT_TEXT])]
-    names = [text.name for text in loaded]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    return TextBenchmarkPlan(tuple(groups), load_texts(texts, settings.limit), settings)
+
+
+def load_texts(names: Sequence[str], limit: int | None) -> tuple[EvaluationText, ...]:
+    """What perplexity is of.
+
+    Args:
+        names: Of packaged texts, or paths; none takes `edgekit.quality.plain_text.DEFAULT_TEXT`.
+        limit: Lines of each text to use, from its beginning; None for all.
+
+    Raises:
+        InputError: There is no such text or file, or it cannot be used; or two have one name.
+    """
+    loaded = [load_text(name).first(limit) for name in dict.fromkeys(names or [DEFAULT_TEXT])]
+    found = [text.name for text in loaded]
+    if repeated := sorted({name for name in found if found.count(name) > 1}):
         raise InputError(f"two texts are named {repeated[0]}: rename a file, so that results can be told apart")
-    return TextBenchmarkPlan(tuple(groups), tuple(loaded), settings)
+    return tuple(loaded)
 
 
 def run_text_benchmark(
@@ -170,22 +188,25 @@ def run_text_benchmark(
     """
     environment = environment or read_environment()
     results: list[TextResult] = []
-    background = 0.0
+    watched: list[Conditions] = []
     for group in plan.groups:
         qualities = _score(group, plan, advance)
         prompts = load_text(DEFAULT_TEXT).text
-        speeds, (before, after) = measure_speed(
+        speeds, conditions = measure_speed(
             group.variants, group.context_length, prompts, plan.settings, advance, command
         )
-        background = max(background, background_cores(before, after))
+        watched.append(conditions)
         for text, found in zip(plan.texts, qualities, strict=True):
             results += [
                 _result(text, group, quality, found[0], speed, plan.settings)
                 for quality, speed in zip(found, speeds, strict=True)
             ]
+    background = max((conditions.background_cores for conditions in watched), default=0.0)
     warnings = [reason] if (reason := busy_reason(environment, background)) else []
     warnings += dict.fromkeys(warning for result in results if (warning := _disagreement(result)))
-    return TextReport(environment, background, plan.settings, plan.texts, tuple(results), tuple(warnings))
+    return TextReport(
+        environment, background, usual_probe_ms(watched), plan.settings, plan.texts, tuple(results), tuple(warnings)
+    )
 
 
 def _score(group: TextGroup, plan: TextBenchmarkPlan, advance: Callable[[int], None]) -> list[list[TextQuality]]:

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from edgekit.bench.environment import CpuReading, read_cpu
+from edgekit.bench.conditions import MachineWatch
+from edgekit.bench.environment import Conditions
 from edgekit.bench.loads import start_workers
 from edgekit.bench.settings import MeasurementSettings
 from edgekit.bench.variants import Variant
@@ -110,7 +111,7 @@ def measure_speed(
     settings: TextBenchSettings,
     advance: Callable[[int], None],
     command: Callable[[Path, int], list[str]] = worker_command,
-) -> tuple[list[SpeedMeasurement], tuple[CpuReading, CpuReading]]:
+) -> tuple[list[SpeedMeasurement], Conditions]:
     """Measure variants side by side.
 
     Args:
@@ -122,7 +123,7 @@ def measure_speed(
         command: Command line of a worker for a bundle and a number of threads.
 
     Returns:
-        A measurement for each variant, in their order, and readings of the CPU before and after the timed rounds.
+        A measurement for each variant, in their order, and what the machine did during the timed rounds.
 
     Raises:
         WorkerError: A bundle cannot be loaded, or a worker died, answered nonsense or took too long.
@@ -135,18 +136,18 @@ def measure_speed(
         for worker, cut in zip(workers, prompts, strict=True):
             for request in requests:
                 _time(worker, request, cut)
-        pids = [worker.pid for worker in workers]
-        before = read_cpu(pids)
+        watch = MachineWatch(worker.pid for worker in workers)
         for _ in range(settings.rounds):
+            watch.begin_round()
             for request in requests:
                 for measurement, worker, cut in zip(measurements, workers, prompts, strict=True):
                     _record(measurement, request, *_time(worker, request, cut))
                     advance(request.prompt_tokens + request.new_tokens)
-        after = read_cpu(pids)
+        conditions = watch.finish()
         for measurement, worker in zip(measurements, workers, strict=True):
             measurement.peak_rss_bytes = worker.request("peak_memory")["peak_rss_bytes"]
             worker.request("quit")
-    return measurements, (before, after)
+    return measurements, conditions
 
 
 class _Prompts:

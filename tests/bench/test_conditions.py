@@ -7,6 +7,7 @@ from edgekit.bench.conditions import (
     read_frequency,
     read_quota_seconds,
     read_throttle_events,
+    usual_probe_ms,
 )
 from edgekit.bench.energy import joules_between, read_energy
 from edgekit.bench.environment import Conditions
@@ -27,6 +28,14 @@ def test_a_watch_sees_the_rounds():
     assert found.background_cores >= 0
     slowest, fastest = found.speed_range
     assert 0 < slowest <= 1 <= fastest
+    # In milliseconds: even a slow machine adds up 100,000 numbers in less than a second.
+    assert 0 < found.probe_ms < 1000
+
+
+def test_the_usual_speed_of_several_models_is_that_of_the_one_in_the_middle():
+    watched = [replace(QUIET, probe_ms=probe_ms) for probe_ms in (4.0, 9.0, 5.0)]
+    assert usual_probe_ms(watched) == 5.0
+    assert usual_probe_ms([QUIET]) is None
 
 
 def test_a_quiet_machine_is_not_warned_of():

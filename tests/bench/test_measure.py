@@ -32,7 +32,7 @@ def test_measurement_holds_what_the_worker_gave(make_variant, testset):
     variant = make_variant(
         loads=[30.0, 10.0, 20.0], latency_ms=[1, 2, 3, 4], seconds=[9, 0.5, 0.7], peak=77, reply="source"
     )
-    (measurement,), (before, after) = run([variant], [testset])
+    (measurement,), conditions = run([variant], [testset])
     assert measurement.load_ms == [30.0, 10.0, 20.0]
     assert measurement.import_ms == [100.0] * 3
     assert measurement.first_translation_ms == 1
@@ -42,7 +42,8 @@ def test_measurement_holds_what_the_worker_gave(make_variant, testset):
     assert [list(latencies) for latencies in timed.latency_ms] == [[1, 2, 3, 4]] * 2
     assert timed.batched_seconds == [0.5, 0.7]
     assert (timed.words, timed.words_batched) == (4 * 6, 6 * 6)
-    assert after.clock > before.clock
+    assert conditions.background_cores >= 0
+    assert conditions.probe_ms > 0
 
 
 def test_figures_of_rounds_worked_by_hand():

@@ -43,6 +43,7 @@ def test_json_holds_the_promised_keys(report):
     assert {"cpu", "isa_flags", "threads", "versions", "load_average_1m", "background_cores_during"} <= set(
         values["environment"]
     )
+    assert 0 < values["environment"]["probe_ms"] < 1000
     assert values["testsets"] == [
         {"name": "dogs", "languages": "en-de", "sentences": 10, "sha256": "ab" * 32, "license": "CC0 1.0"}
     ]
