@@ -51,7 +51,7 @@ def command(
     max_loss: tuple[str, ...],
     dev: str | None,
     search: bool,
-    cost: str,
+    cost: str | None,
     output: Path | None,
     source: str | None,
     shortlist: Path | None,
@@ -77,6 +77,14 @@ def command(
     wanted.budgets()
     if (target := output or (known_output(model, precision) if wanted.is_plain else None)) is not None:
         check_target(target, force)
+    if not wanted.is_plain and precision == "fp32":
+        raise InputError(
+            "--scheme, --max-loss and --search are for int8 and int4; fp32 is what these are compared with"
+        )
+    from edgekit.export.sources.resolve import check_name
+
+    # Before the graph builder is imported, which takes longer than to look a name up.
+    check_name(model)
     from edgekit.export import export
 
     options: dict[str, Any] = {"shortlist_text": shortlist, "notify": note, "progress": progress}
@@ -89,10 +97,6 @@ def command(
     if wanted.is_plain:
         click.echo(export(model, precision, output, source, force=force, **options))
         return
-    if precision == "fp32":
-        raise InputError(
-            "--scheme, --max-loss and --search are for int8 and int4; fp32 is what these are compared with"
-        )
     # fp32 may be gigabytes: more than a temporary file system holds, so it lies where the bundle goes.
     beside = output.parent if output is not None and output.parent.is_dir() else Path()
     with tempfile.TemporaryDirectory(prefix=".edgekit-fp32-", dir=beside) as staging:

@@ -21,7 +21,7 @@ from edgekit.export.sources.local_directory import read_directory, read_gguf_fil
 from edgekit.export.sources.repository_files import GGUF_SUFFIX
 from edgekit.recipes import Recipe, RecipeSource, embedded_dir, find_recipe
 
-__all__ = ["SOURCE_TYPES", "offline_availability", "resolve_checkpoint"]
+__all__ = ["SOURCE_TYPES", "check_name", "offline_availability", "resolve_checkpoint"]
 
 SOURCE_TYPES = ("hub", "embedded", "pypi", "registry")
 SOURCE_WORDS = {
@@ -73,6 +73,16 @@ def resolve_checkpoint(
     if source in SOURCE_TYPES:
         raise SourceError(f"{model} is on the Hugging Face hub; --source takes hub or a path for it, not {source}")
     return _read_path(_source_path(source), name)
+
+
+def check_name(model: str) -> None:
+    """Refuses what `resolve_checkpoint` would refuse for its name alone, without a look at any source.
+
+    Raises:
+        ModelNotFoundError: `model` is no recipe, directory, ``.gguf`` file or ``org/name``.
+    """
+    if _local_path(model) is None and not _REPOSITORY.fullmatch(model):
+        find_recipe(model)
 
 
 def offline_availability(recipe: Recipe) -> str | None:
