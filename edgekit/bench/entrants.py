@@ -18,7 +18,7 @@ from edgekit.bundle.read import open_bundle
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.runtime.languages import find_prompt
 
-__all__ = ["Entrant", "read_entrants"]
+__all__ = ["Entrant", "check_languages", "read_entrants"]
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,26 @@ def _check_languages(path: Path, manifest: Manifest, task: Task) -> tuple[str, s
             raise UnsupportedError(f"{path}: cannot do {task.name}: {error}") from None
         return source, target
     found = manifest.languages.source, manifest.languages.target
-    if None in found or found == (source, target):
-        return None
-    does = f"{path}: {manifest.name} translates {found[0]}-{found[1]}"
-    if source is None:
+    if found[0] is not None and found[1] is not None:
+        check_languages(f"{path}: {manifest.name}", (found[0], found[1]), task)
+    return None
+
+
+def check_languages(shown: str, found: tuple[str, str], task: Task) -> None:
+    """Refuse a translator of one pair for another one's task.
+
+    Args:
+        shown: The model, for messages.
+        found: The languages that it translates from and to.
+        task: What it is asked to do.
+
+    Raises:
+        UnsupportedError: It is for other languages, or the task names none.
+    """
+    if found == (task.source_language, task.target_language):
+        return
+    does = f"{shown} translates {found[0]}-{found[1]}"
+    if task.source_language is None:
         raise UnsupportedError(
             f'{does}, and the task {task.name} names no languages; add languages = "{found[0]}-{found[1]}" to its file '
             "if that is what it asks for"

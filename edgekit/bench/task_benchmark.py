@@ -28,7 +28,7 @@ from edgekit.bench.worker_process import WorkerProcess, worker_command
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.quality.metrics import sentence_statistics
 
-__all__ = ["ComparisonPlan", "plan_comparison", "run_comparison"]
+__all__ = ["ComparisonPlan", "plan_comparison", "plan_development", "run_comparison"]
 
 Command = Callable[[Path, int], list[str]]
 
@@ -66,15 +66,30 @@ def plan_comparison(bundles: Sequence[Path], task: Task, settings: TaskSettings)
         InputError: There is no bundle, no development text for a prompt, or fewer cores than asked for.
     """
     entrants = read_entrants(bundles, task)
+    development = plan_development(task, settings, any(entrant.is_prompted for entrant in entrants))
+    return ComparisonPlan(tuple(entrants), task, development, settings)
+
+
+def plan_development(task: Task, settings: TaskSettings, prompted: bool) -> Development | None:
+    """The development text apart; refuses what needs no bundle to be refused.
+
+    Args:
+        task: As `plan_comparison`'s.
+        settings: Likewise.
+        prompted: Whether a language model takes part.
+
+    Raises:
+        UnsupportedError: A fit onto cores is asked for where only Linux tries one.
+        InputError: There is no development text for a prompt, or there are fewer cores than asked for.
+    """
     usable = usable_cores()
     if settings.cores is not None and settings.cores > usable:
         raise InputError(f"this machine has {usable} usable cores; a fit onto {settings.cores} cannot be tried")
     if settings.cores is not None and not sys.platform.startswith("linux"):
         raise UnsupportedError("only Linux keeps a process on some cores; leave out --cores")
-    prompted = any(entrant.is_prompted for entrant in entrants)
-    needs = prompted and task.needs_development
-    development = task.development(min(settings.dev_items, len(task.test))) if needs else None
-    return ComparisonPlan(tuple(entrants), task, development, settings)
+    if not (prompted and task.needs_development):
+        return None
+    return task.development(min(settings.dev_items, len(task.test)))
 
 
 def run_comparison(

@@ -5,7 +5,7 @@ In: directories of bundles. Out: `Variant`s in groups, fp32 first in each, since
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import Bundle, open_bundle
 from edgekit.errors import InputError
 
-__all__ = ["Variant", "common_task", "group_variants", "read_variant"]
+__all__ = ["Variant", "common_task", "group_variants", "one_task", "read_variant"]
 
 KINDS = {"translation": "seq2seq", "text-generation": "causal-lm"}
 
@@ -50,11 +50,22 @@ def common_task(bundles: Sequence[Path]) -> str:
         InputError: There is no bundle, or they do different things, which no figure compares.
         EdgekitError: A bundle cannot be opened.
     """
-    tasks = {_task(open_bundle(path).manifest): path for path in reversed(bundles)}
+    return one_task({_task(open_bundle(path).manifest): path for path in reversed(bundles)})
+
+
+def one_task(tasks: Mapping[str, object]) -> str:
+    """The one task of a benchmark.
+
+    Args:
+        tasks: By task, a bundle or model that does it.
+
+    Raises:
+        InputError: There is none, or more than one, which no figure compares.
+    """
     if not tasks:
         raise InputError("a benchmark needs at least one bundle or model, found none")
     if len(tasks) > 1:
-        found = " and ".join(f"{task} ({path})" for task, path in sorted(tasks.items()))
+        found = " and ".join(f"{task} ({tasks[task]})" for task in sorted(tasks))
         raise InputError(f"a benchmark measures bundles of one task, found {found}; measure them one after the other")
     return next(iter(tasks))
 

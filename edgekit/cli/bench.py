@@ -9,6 +9,7 @@ generate text); with it, all models on one task (`edgekit.cli.bench_task`); ``--
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cache import PRECISIONS
-from edgekit.cli.on_demand import bundles_for
+from edgekit.cli.on_demand import FoundModel, find_model
 from edgekit.cli.output import note, progress, stdout_console
 from edgekit.cli.report_file import check_writable, write_file
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from edgekit.bench.benchmark import Report
@@ -154,44 +155,70 @@ def command(
         measure_task(models, precision, source, Wanted(settings, json_file, as_csv, as_markdown))
         return
     _refuse(settings, OF_TASKS, "a comparison on one task; add --task")
-    from edgekit.bench.variants import common_task
+    from edgekit.bench.variants import one_task
 
     if not models:
         models, source = (DEFAULT_MODEL,), source or DEFAULT_SOURCE
-    bundles = [bundle for model in models for bundle in bundles_for(model, precision, source)]
-    measure = measure_texts if common_task(bundles) == "text-generation" else measure_translations
-    write_report(measure(bundles, settings), json_file, as_csv, as_markdown)
+    found = [find_model(model, precision, source) for model in models]
+    task = one_task({model.task: model.name for model in reversed(found)})
+    measure = measure_texts if task == "text-generation" else measure_translations
+    write_report(measure(found, settings), json_file, as_csv, as_markdown)
 
 
-def measure_translations(bundles: list[Path], settings: dict[str, Any]) -> Report:
-    """The report on bundles that translate.
+def measure_translations(found: Sequence[FoundModel], settings: dict[str, Any]) -> Report:
+    """The report on models that translate, which are exported once their test sets are known to be usable.
 
     Args:
-        bundles: What to measure.
+        found: What to measure.
         settings: Values of the command's options by name; those that were not given are None or empty.
 
     Raises:
-        InputError: An option that belongs to text generation was given.
-        EdgekitError: A bundle or a test set cannot be measured.
+        InputError: An option that belongs to text generation was given, or a test set cannot be used.
+        UnsupportedError: A model does not translate.
+        EdgekitError: A model cannot be exported or measured.
     """
     from edgekit.bench.benchmark import plan_benchmark, run_benchmark
     from edgekit.bench.measure import BenchSettings
 
     _refuse(settings, OF_TEXTS, "text generation; these models translate; --testset gives pairs")
-    plan = plan_benchmark(bundles, settings["testsets"], BenchSettings(**_chosen(settings)))
+    chosen = BenchSettings(**_chosen(settings))
+    for model in found:
+        _check_testsets(model, settings["testsets"], settings["limit"])
+    plan = plan_benchmark(_export(found), settings["testsets"], chosen)
     with progress("measuring", plan.steps) as bar:
         return run_benchmark(plan, bar.advance)
 
 
-def measure_texts(bundles: list[Path], settings: dict[str, Any]) -> TextReport:
-    """The report on bundles that generate text; as `measure_translations` otherwise."""
-    from edgekit.bench.text_benchmark import plan_text_benchmark, run_text_benchmark
+def measure_texts(found: Sequence[FoundModel], settings: dict[str, Any]) -> TextReport:
+    """The report on models that generate text; as `measure_translations` otherwise."""
+    from edgekit.bench.text_benchmark import load_texts, plan_text_benchmark, run_text_benchmark
     from edgekit.bench.text_speed import TextBenchSettings
 
     _refuse(settings, ("testsets",), "translation; these models generate text; --text gives one to score")
-    plan = plan_text_benchmark(bundles, settings["texts"], TextBenchSettings(**_chosen(settings, "context", "stride")))
+    chosen = TextBenchSettings(**_chosen(settings, "context", "stride"))
+    load_texts(settings["texts"], settings["limit"])
+    plan = plan_text_benchmark(_export(found), settings["texts"], chosen)
     with progress("measuring", plan.steps) as bar:
         return run_text_benchmark(plan, bar.advance)
+
+
+def _check_testsets(model: FoundModel, names: Sequence[str], limit: int | None) -> None:
+    """Refuse test sets before minutes of exporting, as far as a model's languages are known before that."""
+    from edgekit.bench.benchmark import load_testsets
+    from edgekit.quality.parallel_text import is_packaged, load_testset
+
+    if model.task != "translation":
+        raise UnsupportedError(f"{model.name}: expected a model that translates, found one for {model.task}")
+    if model.languages is not None:
+        load_testsets(names, model.name, *model.languages, limit)
+        return
+    for name in names:
+        if not is_packaged(name):
+            load_testset(name, None, None)
+
+
+def _export(found: Sequence[FoundModel]) -> list[Path]:
+    return [bundle for model in found for bundle in model.bundles()]
 
 
 def _chosen(settings: dict[str, Any], *more: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.on_demand import bundles_for
+from edgekit.cli.on_demand import FoundModel, find_model
 from edgekit.cli.output import note, progress, stdout_console
 from edgekit.cli.report_file import write_file
 from edgekit.errors import InputError
@@ -25,6 +25,7 @@ from edgekit.errors import InputError
 if TYPE_CHECKING:
     from edgekit.bench.comparison import TaskComparison
     from edgekit.bench.task_rounds import TaskSettings
+    from edgekit.bench.tasks import Task
 
 __all__ = ["Wanted", "measure_task", "parse_size"]
 
@@ -69,7 +70,7 @@ def measure_task(models: Sequence[str], precisions: Sequence[str] | None, source
     Raises:
         EdgekitError: Something cannot be used or measured.
     """
-    from edgekit.bench.task_benchmark import plan_comparison, run_comparison
+    from edgekit.bench.task_benchmark import plan_comparison, plan_development, run_comparison
     from edgekit.bench.tasks import load_task
 
     options = wanted.options
@@ -82,17 +83,25 @@ def measure_task(models: Sequence[str], precisions: Sequence[str] | None, source
     settings = _settings(options)
     testset = options["testsets"][0] if options["testsets"] else None
     task = load_task(options["task"], testset, options["dev"], options["prompt"], options["limit"])
-    bundles = [bundle for model in models for bundle in bundles_for(model, precisions or DEFAULT_PRECISIONS, source)]
-    plan = plan_comparison(bundles, task, settings)
-    if not any(entrant.is_prompted for entrant in plan.entrants):
-        given = [f"--{name}" for name in ("dev", "prompt") if options[name] is not None]
-        if given:
-            raise InputError(
-                f"{' and '.join(given)}: for prompts of language models, of which there is none among these"
-            )
+    found = [find_model(model, precisions or DEFAULT_PRECISIONS, source) for model in models]
+    _check_models(found, task, options)
+    plan_development(task, settings, any(model.is_prompted for model in found))
+    plan = plan_comparison([bundle for model in found for bundle in model.bundles()], task, settings)
     with progress("measuring", plan.steps) as bar:
         comparison = run_comparison(plan, bar.advance)
     _write(comparison, wanted)
+
+
+def _check_models(found: Sequence[FoundModel], task: Task, options: dict[str, Any]) -> None:
+    """Refuse what can't do the task, and options that none of the models takes, before minutes of exporting."""
+    from edgekit.bench.entrants import check_languages
+
+    given = [f"--{name}" for name in ("dev", "prompt") if options[name] is not None]
+    if given and not any(model.is_prompted for model in found):
+        raise InputError(f"{' and '.join(given)}: for prompts of language models, of which there is none among these")
+    for model in found:
+        if model.languages is not None and not model.is_prompted:
+            check_languages(model.name, model.languages, task)
 
 
 def _settings(options: dict[str, Any]) -> TaskSettings:

@@ -1,8 +1,9 @@
 """Bundles for the commands that run a model: found, or exported into the cache, saying so.
 
-In: a bundle, or a model as `edgekit export` takes it. Out: directories of bundles. All bundles of one model that are
-asked for together have the same weights: fp32 compared with int8 would otherwise compare two models. A bundle found in
-the current directory that cannot be opened is refused; one in the cache is exported again.
+In: a bundle, or a model as `edgekit export` takes it. Out: directories of bundles, or what is known of the model before
+they are exported. All bundles of one model that are asked for together have the same weights: fp32 compared with int8
+would otherwise compare two models. A bundle found in the current directory that cannot be opened is refused; one in the
+cache is exported again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from edgekit.recipes import Recipe, RecipeSource, find_recipe
 if TYPE_CHECKING:
     from edgekit.export.sources.checkpoint import Checkpoint
 
-__all__ = ["bundle_for", "bundles_for"]
+__all__ = ["FoundModel", "bundle_for", "bundles_for", "find_model"]
 
 # A bundle made from one of these is taken for its recipe's without asking them again: that would need a network.
 REMOTE_SOURCES = ("hub", "pypi", "registry")
@@ -37,6 +38,28 @@ PRECISIONS_OF_TASK = {
 }
 
 Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that may have to be exported yet: what is known of it before.
+
+    Attributes:
+        name: As it was given.
+        task: ``translation``, ``text2text`` or ``text-generation``.
+        languages: Of a recipe for one pair, the source's and the target's code; None where only a bundle tells.
+        bundles: Gives its bundles, and exports those that are missing; result and errors as `bundles_for`'s.
+    """
+
+    name: str
+    task: str
+    languages: tuple[str, str] | None
+    bundles: Callable[[], list[Path]]
+
+    @property
+    def is_prompted(self) -> bool:
+        """Whether it goes on from a prompt, and does not take a text to work on."""
+        return self.task == "text-generation"
 
 
 def bundle_for(
@@ -71,29 +94,66 @@ def bundles_for(
         UnsupportedError: the model does something else than ``task``; nothing has been exported then.
         EdgekitError: the model is unknown or can't be exported.
     """
+    return find_model(model, precisions, source, notify, task).bundles()
+
+
+def find_model(
+    model: str,
+    precisions: Sequence[str] | None,
+    source: str | None = None,
+    notify: Notify = note,
+    task: str | None = None,
+) -> FoundModel:
+    """What ``model`` means, exporting nothing yet, so that what does not suit it can be refused before that.
+
+    What is neither a recipe nor exported is looked up, which may download it. Arguments as `bundles_for`'s.
+
+    Raises:
+        UnsupportedError: the model does something else than ``task``.
+        InputError: it is not made in one of the precisions, or is a bundle that has no source.
+        EdgekitError: the model is unknown.
+    """
     notify = functools.cache(notify)  # several precisions have the same things to say
     if is_bundle(model) or _base_name(model) != model:
         if source is not None:
             raise InputError(f"{model} is a bundle, to which --source {source} does not apply; leave it out")
-        path = _named_bundle(model, notify)
-        if task is not None:
-            _check_task(model, open_bundle(path).manifest.task, task)
-        return [path]
+        found = _named_bundle(model, notify)
+        _check_task(model, found.task, task)
+        return found
     recipe = _recipe(model)
-    found_task = recipe.task if recipe is not None else _exported_task(model, notify)
-    if found_task is not None:
-        _check_task(model, found_task, task)
-        precisions = precisions or PRECISIONS_OF_TASK[found_task]
-    if precisions and (found := _exported_before(model, recipe, precisions, source, notify)):
-        if recipe is not None and source is None:
-            _tell_other_source(recipe, found[0], notify)
-        return [bundle.path for bundle in found]
+    known_task = recipe.task if recipe is not None else _exported_task(model, notify)
+    checkpoint = None
+    if known_task is None:
+        checkpoint = _resolve(model, source, notify)
+        known_task = checkpoint.task
+    _check_task(model, known_task, task)
+    made = PRECISIONS_OF_TASK.get(known_task, PRECISIONS)
+    wanted = precisions or made
+    if other := [precision for precision in wanted if precision not in made]:
+        raise InputError(f"{other[0]} is for decoder-only models, which {model} is not; choose {' or '.join(made)}")
+
+    def bundles() -> list[Path]:
+        if checkpoint is None and (exported := _exported_before(model, recipe, wanted, source, notify)):
+            if recipe is not None and source is None:
+                _tell_other_source(recipe, exported[0], notify)
+            return [bundle.path for bundle in exported]
+        origin = checkpoint or _resolve(model, source, notify)
+        _check_task(model, origin.task, task)
+        return [_from_checkpoint(origin, model, precision, notify) for precision in wanted]
+
+    return FoundModel(model, known_task, _languages(recipe), bundles)
+
+
+def _resolve(model: str, source: str | None, notify: Notify) -> Checkpoint:
     from edgekit.export.sources.resolve import resolve_checkpoint
 
-    checkpoint = resolve_checkpoint(model, source, notify=notify, progress=progress)
-    _check_task(model, checkpoint.task, task)
-    precisions = precisions or PRECISIONS_OF_TASK[checkpoint.task]
-    return [_from_checkpoint(checkpoint, model, precision, notify) for precision in precisions]
+    return resolve_checkpoint(model, source, notify=notify, progress=progress)
+
+
+def _languages(recipe: Recipe | None) -> tuple[str, str] | None:
+    if recipe is None or recipe.source_language is None or recipe.target_language is None:
+        return None
+    return recipe.source_language, recipe.target_language
 
 
 def _check_task(model: str, found: str, wanted: str | None) -> None:
@@ -112,19 +172,18 @@ def _exported_task(model: str, notify: Notify) -> str | None:
     """What the bundles of a plain name do that is no recipe's; None where there are none."""
     if "/" in model or os.path.isdir(model) or not _is_bundle_name(model):
         return None
-    bundle = _open(find_bundle(model), notify)
-    return None if bundle is None else bundle.manifest.task
+    found = (bundle for precision in PRECISIONS for bundle in _existing(model, precision, notify))
+    return next((bundle.manifest.task for bundle in found), None)
 
 
-def _named_bundle(model: str, notify: Notify) -> Path:
+def _named_bundle(model: str, notify: Notify) -> FoundModel:
     """The bundle of that path or name; a recipe's that cannot be opened is exported into the cache again."""
-    path = find_bundle(model)
-    base = _base_name(model)
-    if is_bundle(model) or _recipe(base) is None:
-        return path
-    if _open(path, notify) is not None:
-        return path
-    return bundle_for(base, model.removeprefix(f"{base}-"), notify=notify)
+    path, base = find_bundle(model), _base_name(model)
+    is_recipes = not is_bundle(model) and _recipe(base) is not None
+    bundle = _open(path, notify) if is_recipes else open_bundle(path)
+    if bundle is None:
+        return replace(find_model(base, [model.removeprefix(f"{base}-")], notify=notify), name=model)
+    return FoundModel(model, bundle.manifest.task, None, lambda: [path])
 
 
 def _exported_before(

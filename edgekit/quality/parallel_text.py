@@ -17,7 +17,7 @@ from pathlib import Path
 from edgekit.errors import InputError
 from edgekit.quality.text_file import read_text
 
-__all__ = ["TestSet", "load_testset", "testset_names", "testset_pairs"]
+__all__ = ["TestSet", "is_packaged", "load_testset", "testset_names", "testset_pairs"]
 
 BAD_LINES_LISTED = 5
 USER_LICENSE = "the user's own"
@@ -78,6 +78,12 @@ def testset_pairs(language: str, folder: str = TESTSETS) -> list[tuple[str, str]
     files = resources.files("edgekit.quality").joinpath(folder).iterdir()
     stored = {tuple(file.name.removesuffix(SUFFIX).rpartition(".")[2].split("-")) for file in files if _is_set(file)}
     return sorted({(a, b) for pair in stored for a, b in (pair, pair[::-1]) if a == language})
+
+
+def is_packaged(name: str, folder: str = TESTSETS) -> bool:
+    """Whether a set of that name is packaged for some language pair."""
+    files = resources.files("edgekit.quality").joinpath(folder).iterdir()
+    return any(_is_set(file) and file.name.removesuffix(SUFFIX).rpartition(".")[0] == name for file in files)
 
 
 def load_testset(
