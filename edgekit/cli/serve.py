@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
 from edgekit.cache import PRECISIONS
 from edgekit.cli.on_demand import bundle_for
+from edgekit.cli.output import note
 
 DEFAULT_PORT = 8000
 MOST_WORKERS = 4
@@ -89,8 +91,9 @@ def command(
 ) -> None:
     """Serve each MODEL over HTTP: a bundle, or what `edgekit export` takes (exported into the cache when needed).
 
-    Translation models answer as LibreTranslate does (POST /translate, GET /languages), language models as OpenAI's API
-    (/v1/chat/completions, /v1/completions, /v1/models). Also /health, /metrics for Prometheus, and a page at /.
+    One given twice is served once; two others of one name are refused. Translation models answer as LibreTranslate does
+    (POST /translate, GET /languages), language models as OpenAI's API (/v1/chat/completions, /v1/completions,
+    /v1/models). Also /health, /metrics for Prometheus, and a page at /.
 
     \b
     Examples:
@@ -105,8 +108,12 @@ def command(
     from edgekit.serve.service import Service
 
     keys = ApiKeys.read(api_keys)
-    bundles = list(dict.fromkeys(bundle_for(model, precision, None) for model in models))
+    bundles: dict[Path, Path] = {}
+    for path in (bundle_for(model, precision, None) for model in models):
+        if path.resolve() in bundles:
+            note(f"{path} is given twice; it is served once")
+        bundles.setdefault(path.resolve(), path)
     bounds = dataclasses.replace(Limits(), batch_seconds=batch_ms / 1000, **limits)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    service = Service(Models.load(bundles, threads), bounds, keys, workers or min(cores, MOST_WORKERS))
+    service = Service(Models.load(list(bundles.values()), threads), bounds, keys, workers or min(cores, MOST_WORKERS))
     serve(service, host, port)

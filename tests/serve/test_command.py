@@ -1,6 +1,7 @@
 """`edgekit serve` before it serves: options, keys, bundles and addresses that can't be used."""
 
 import re
+import shutil
 import socket
 from types import SimpleNamespace
 
@@ -39,6 +40,23 @@ def test_a_port_that_is_taken_is_one_line(endless_llama):
 def test_a_bound_socket_has_a_url():
     with bind("127.0.0.1", 0) as bound:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url(bound))
+
+
+def test_a_bundle_given_twice_is_served_once_and_says_so(endless_llama, monkeypatch):
+    monkeypatch.chdir(endless_llama.parent)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = edgekit_here("serve", endless_llama, "tiny-fp32", "--port", str(taken.getsockname()[1]))
+    said, refused = done.stderr.splitlines()
+    assert said == "tiny-fp32 is given twice; it is served once"
+    assert refused.startswith("edgekit: can't listen on 127.0.0.1")
+
+
+def test_two_bundles_of_one_name_are_refused(endless_llama, tmp_path):
+    copied = shutil.copytree(endless_llama, tmp_path / "other")
+    done = edgekit_here("serve", endless_llama, copied)
+    assert_fails(done, 1, "two bundles are both called tiny-fp32; serve one of them")
 
 
 def test_two_models_of_one_name_are_refused():
