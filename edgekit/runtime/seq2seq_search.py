@@ -20,7 +20,7 @@ from edgekit.runtime.beam import BeamSearch
 from edgekit.runtime.beam_scores import BeamSettings, ScoredIds
 from edgekit.runtime.encoding import Encoder
 from edgekit.runtime.greedy import GreedySearch
-from edgekit.runtime.memory import LoadedSessions, give_back_freed
+from edgekit.runtime.memory import LoadedSessions
 from edgekit.runtime.session import create_session
 from edgekit.runtime.shortlist import load_shortlist
 
@@ -141,9 +141,7 @@ class Seq2SeqSearch:
     def _load(self, graph: str) -> ort.InferenceSession:
         file = self._bundle.file(self._manifest.graphs[graph].file)
         with self.loaded.measure(graph):
-            session = create_session(file, self._threads, low_memory=self._low_memory)
-            give_back_freed()
-        return session
+            return create_session(file, self._threads, low_memory=self._low_memory)
 
     def _most(self, batch_tokens: int) -> int:
         return min(batch_tokens, LOW_MEMORY_BATCH_TOKENS) if self._low_memory else batch_tokens

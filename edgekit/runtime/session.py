@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from edgekit.bundle.single_file import PackedFile
 from edgekit.errors import BundleError
 from edgekit.runtime.arguments import whole_number
 from edgekit.runtime.cancellation import check_cancellation
+from edgekit.runtime.huge_pages import in_huge_pages
+from edgekit.runtime.memory import give_back_freed
 from edgekit.runtime.saturation import products_saturate
 
 # One thread: with a few hundred numbers a row, a second thread costs more at its barriers than it calculates; single
@@ -73,7 +76,7 @@ def create_session(
     Args:
         path: an ``.onnx`` file; its external data lies beside it, or in the same packed bundle.
         threads: threads that one product may use; None for `DEFAULT_THREADS`.
-        low_memory: a run's memory is given back at its end.
+        low_memory: a run's memory is given back at its end, and no huge pages are asked for.
 
     Raises:
         InputError: ``threads`` is not a whole number from 1.
@@ -85,6 +88,9 @@ def create_session(
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
         graph = read_packed_graph(path)
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        with nullcontext() if low_memory else in_huge_pages():
+            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            give_back_freed()
+            return session
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise explain(f"{path}: onnxruntime can't load this graph", error) from None
