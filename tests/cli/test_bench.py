@@ -1,4 +1,5 @@
 import csv
+import functools
 import io
 import json
 import os
@@ -10,6 +11,8 @@ import time
 
 import pytest
 
+from edgekit.bench.measure import BenchSettings
+from edgekit.bench.text_speed import TextBenchSettings
 from edgekit.cli.report_file import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.quantize.scheme import named_scheme
@@ -28,6 +31,15 @@ def mine(tmp_path_factory):
     path = tmp_path_factory.mktemp("testset") / "mine.tsv"
     path.write_text("Good morning!\tGuten Morgen!\nTom is my friend.\tTom ist mein Freund.\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_load():
+    """Bundles are loaded once in this process: the measured processes of a real run start three times."""
+    with pytest.MonkeyPatch.context() as patch:
+        for settings in (BenchSettings, TextBenchSettings):
+            patch.setattr(sys.modules[settings.__module__], settings.__name__, functools.partial(settings, loads=1))
+        yield
 
 
 def bench(*args, **env):

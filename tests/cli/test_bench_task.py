@@ -1,9 +1,10 @@
+import functools
 import json
 import shutil
 
 import pytest
 
-from edgekit.bench import task_benchmark
+from edgekit.bench import task_benchmark, task_rounds
 from edgekit.cli.bench_task import parse_size
 from edgekit.errors import InputError
 from tests.cli.command import assert_fails, edgekit_here
@@ -33,6 +34,7 @@ def compared(folder):
     with pytest.MonkeyPatch.context() as patch:
         # The search for a limit starts some ten processes a model; it has tests of its own.
         patch.setattr(task_benchmark, "limit_kind", lambda: None)
+        patch.setattr(task_rounds, "TaskSettings", functools.partial(task_rounds.TaskSettings, loads=1))
         return edgekit_here(
             "bench", "--cpu", folder / "marian", folder / "lm", "--task", "translate:en-de", "--testset",
             folder / "mine.tsv", "--prompt", folder / "prompt.toml", "--rounds", "1", "--timed", "1",
