@@ -22,9 +22,9 @@ from models.training.prepare import ALTERED
 
 EXAMPLES = 30
 LICENCE = Path(__file__).with_name("weights-license.txt")
-HOW_SCORED = """Every line is one text to transformers. edgekit translates sentence by sentence, which gains some tenths of a
-point where a line holds several (`benchmarks/bench/`). first-checkpoint is the model that edgekit carried before; what
-bergamot, google and microsoft wrote is from mozilla/firefox-translations-models, `evaluation/en-de`."""
+HOW_SCORED = """Every line is one text to transformers. edgekit translates sentence by sentence, which gains some tenths
+of a point where a line holds several (`benchmarks/bench/`). first-checkpoint is the model that edgekit carried before;
+what bergamot, google and microsoft wrote is from mozilla/firefox-translations-models, `evaluation/en-de`."""
 
 
 @dataclass(frozen=True)
