@@ -35,7 +35,7 @@ class Wanted:
         max_loss: budgets as the user wrote them.
         dev: a development set's name or a file; None for what is packaged.
         search: whether the fastest mix inside the budget is sought.
-        cost: what the search makes least: "time" or "size".
+        cost: what the search makes least: "time" or "size"; None where nothing was said, which is "time".
     """
 
     precision: str
@@ -43,7 +43,7 @@ class Wanted:
     max_loss: tuple[str, ...]
     dev: str | None
     search: bool
-    cost: str
+    cost: str | None
 
     @property
     def is_plain(self) -> bool:
@@ -66,6 +66,10 @@ class Wanted:
             raise InputError("--search needs a budget, such as --max-loss chrf=0.3 or --max-loss ppl=1%")
         if self.search and self.scheme:
             raise InputError("--search chooses a scheme for each tensor; leave --scheme out")
+        if self.search and self.precision == "int4":
+            raise InputError("--search chooses the formats, of 4 bits too; leave --precision out")
+        if self.cost is not None and not self.search:
+            raise InputError("--cost says what --search makes as small as it can; give --search, too, or leave it out")
         if self.dev is not None and self.is_plain:
             raise InputError("--dev gives text to --max-loss, --search and --scheme; give one of them, too")
         return found
@@ -88,8 +92,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--cost",
             type=click.Choice(["time", "size"]),
-            default="time",
-            show_default=True,
+            default=None,
+            show_default="time",
             help="What --search makes as small as it can.",
         ),
     )
@@ -117,7 +121,7 @@ def quantize_within(fp32: Path, target: Path | None, wanted: Wanted, force: bool
 
     budgets = wanted.budgets()
     manifest = open_bundle(fp32).manifest
-    scheme = None if wanted.scheme is None else _named(manifest.kind, wanted.scheme)
+    scheme = _named(manifest.kind, wanted)
     suffix = MIX_SUFFIX if wanted.search else wanted.precision if scheme is None else scheme.precision
     target = target or Path(f"{manifest.name}-{suffix}")
     check_target(target, force)
@@ -157,10 +161,17 @@ def _gated(
     return keep_if_accepted(target, force, make, judge)
 
 
-def _named(kind: str, name: str) -> Scheme:
+def _named(kind: str, wanted: Wanted) -> Scheme | None:
+    """The scheme that was asked for by name; None where none was."""
     from edgekit.quantize.scheme import named_scheme
 
-    return named_scheme(kind, name)
+    if wanted.scheme is None:
+        return None
+    scheme = named_scheme(kind, wanted.scheme)
+    if wanted.precision == "int4" and scheme.precision != "int4":
+        made = f"--scheme {wanted.scheme} makes an {scheme.precision} bundle, not an int4 one"
+        raise InputError(f"{made}; leave --precision out")
+    return scheme
 
 
 def _calibration(fp32: Path, scheme: Scheme, dev: str | None) -> Calibration | None:
@@ -176,5 +187,5 @@ def _calibration(fp32: Path, scheme: Scheme, dev: str | None) -> Calibration | N
 def _search(fp32: Path, target: Path, wanted: Wanted, budgets: list[Budget], force: bool) -> Path:
     from edgekit.gate.search import SearchSettings, search_mix
 
-    settings = SearchSettings(tuple(budgets), wanted.dev, wanted.cost)
+    settings = SearchSettings(tuple(budgets), wanted.dev, wanted.cost or "time")
     return search_mix(fp32, target, settings, force=force, notify=note, progress=progress)

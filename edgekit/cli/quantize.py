@@ -33,7 +33,7 @@ def command(
     max_loss: tuple[str, ...],
     dev: str | None,
     search: bool,
-    cost: str,
+    cost: str | None,
     output: Path | None,
     force: bool,
 ) -> None:
