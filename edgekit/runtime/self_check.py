@@ -14,6 +14,7 @@ changed within two seconds, the question is asked again.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable, Sequence
 
@@ -25,6 +26,11 @@ from edgekit.errors import BundleError
 from edgekit.runtime.saturation import products_saturate
 
 LEAST_IN_COMMON = 0.5
+# Of x86 and of ARM: what changes neither with time nor from core to core of one kind.
+CPUINFO = "/proc/cpuinfo"
+CPUINFO_KEYS = {"vendor_id", "cpu family", "model", "model name", "flags", "CPU implementer", "CPU part", "Features"}
+# The first of its processors; a large machine has hundreds.
+CPUINFO_BYTES = 8192
 _SHOWN = 8
 
 
@@ -62,9 +68,23 @@ def in_common(recorded: Sequence[int], found: Sequence[int]) -> float:
     return difflib.SequenceMatcher(None, recorded, found, autojunk=False).ratio()
 
 
+def cpu_kind() -> str:
+    """What tells one kind of CPU from another: on Linux its model and instruction sets, on Windows its model.
+
+    No process is started for it, as `platform.processor` does on Linux and macOS for no more than ``platform.machine``.
+    """
+    try:
+        with open(CPUINFO, "rb") as file:
+            first = file.read(CPUINFO_BYTES).partition(b"\n\n")[0].decode(errors="replace")
+    except OSError:
+        first = ""
+    said = [line for line in first.splitlines() if line.partition(":")[0].strip() in CPUINFO_KEYS]
+    return "\n".join((platform.machine(), os.environ.get("PROCESSOR_IDENTIFIER", ""), *said))
+
+
 def _mark(fingerprint: str) -> str:
     """Changes with all that may change what a bundle says."""
-    kind = (platform.machine(), platform.processor(), str(products_saturate()))
+    kind = (cpu_kind(), str(products_saturate()))
     return hashlib.sha256("\n".join((fingerprint, ort.__version__, *kind)).encode()).hexdigest()
 
 

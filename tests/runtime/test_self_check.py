@@ -103,7 +103,18 @@ def test_it_is_asked_once(bundle, settled):
     assert (first.asked, second.asked) == (1, 0)
 
 
-@pytest.mark.parametrize("changed", ["onnxruntime", "cpu", "bundle"])
+def test_a_cpus_kind_is_its_model_and_instruction_sets_and_not_its_clock(tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(self_check, "CPUINFO", file)
+    kinds = []
+    for model, clock in (("A", 1000), ("A", 2000), ("B", 1000)):
+        file.write_text(f"processor : 0\nmodel name : {model}\ncpu MHz : {clock}\nflags : avx2\n\nmodel name : C\n")
+        kinds.append(self_check.cpu_kind())
+    assert kinds[0] == kinds[1] != kinds[2]
+    assert kinds[0].endswith("\nmodel name : A\nflags : avx2")
+
+
+@pytest.mark.parametrize("changed", ["onnxruntime", "cpu", "kernels", "bundle"])
 def test_it_is_asked_again_after_a_change(changed, bundle, settled, monkeypatch):
     opened = open_bundle(bundle)
     recorded = opened.manifest.self_check.output_ids
@@ -111,6 +122,8 @@ def test_it_is_asked_again_after_a_change(changed, bundle, settled, monkeypatch)
     if changed == "onnxruntime":
         monkeypatch.setattr(self_check.ort, "__version__", "9.9")
     elif changed == "cpu":
+        monkeypatch.setattr(self_check, "cpu_kind", lambda: "another")
+    elif changed == "kernels":
         monkeypatch.setattr(self_check, "products_saturate", lambda: "otherwise")
     else:
         os.utime(bundle / "decoder.onnx", (LONG_AGO, LONG_AGO))
