@@ -57,6 +57,12 @@ EXTRA_OF_MODULE = {
     "uvicorn": "serve",
 }
 
+OUT_OF_MEMORY = (
+    "out of memory; free some or raise the process's limit, choose a smaller model or precision, or give less text"
+)
+# What other exceptions than MemoryError say where there is none: dlopen(3) of a library, C++ in one, a thread's start.
+NO_MEMORY_SIGNS = ("failed to map segment", "annot allocate memory", "bad_alloc", "can't start new thread")
+
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 
@@ -138,15 +144,14 @@ def run(args: list[str] | None = None) -> None:
     except EdgekitError as error:
         status = _fail(str(error))
     except ImportError as error:
-        status = _fail(_describe_missing_module(error))
+        status = _fail(OUT_OF_MEMORY if _is_out_of_memory(error) else _describe_missing_module(error))
     except OSError as error:
         _discard_stdout()
         status = EXIT_FAILURE if _is_broken_pipe(error) else _fail(_describe_os_error(error))
-    except MemoryError:
-        status = _fail(
-            "out of memory; free some or raise the process's limit, choose a smaller model or precision, "
-            "or give less text"
-        )
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        status = _fail(OUT_OF_MEMORY)
     except UnicodeEncodeError as error:
         status = _fail(
             f"the output's encoding {error.encoding} has no {error.object[error.start : error.end]!a}; "
@@ -185,6 +190,10 @@ def _describe_missing_module(error: ImportError) -> str:
     if not isinstance(error, ModuleNotFoundError) or module not in EXTRA_OF_MODULE:
         raise error
     return f'this needs {module}, which is not installed; pip install "edgekit[{EXTRA_OF_MODULE[module]}]" brings it'
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY_SIGNS)
 
 
 def _describe_os_error(error: OSError) -> str:

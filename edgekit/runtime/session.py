@@ -28,8 +28,8 @@ FOLD_DEQUANTIZATION = "session.disable_quant_qdq"
 UNSIGNED_WEIGHTS = "session.x64quantprecision"
 # Where a graph that is given as bytes finds its external data.
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
-# What onnxruntime says where an allocation failed.
-OUT_OF_MEMORY = "bad_alloc"
+# What onnxruntime says where an allocation failed: of an object, of a run's buffers, of a thread's stack.
+OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory", "pthread_create failed")
 
 
 def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -49,9 +49,10 @@ def run_graph(run: Callable[..., Any], *arguments: Any) -> Any:
 
 def explain(what: str, error: Exception) -> BundleError:
     """An exception of onnxruntime's as a caller gets it: what failed, why, and what to do next."""
-    reason = " ".join(str(error).split())[:300]
-    advice = "free some memory or raise the process's limit" if OUT_OF_MEMORY in reason else "export the model again"
-    return BundleError(f"{what} ({reason}); {advice}")
+    reason = " ".join(str(error).split())
+    no_memory = any(sign in reason for sign in OUT_OF_MEMORY)
+    advice = "free some memory or raise the process's limit" if no_memory else "export the model again"
+    return BundleError(f"{what} ({reason[:300]}); {advice}")
 
 
 def session_options(threads: int | None = None, *, low_memory: bool = False) -> ort.SessionOptions:
@@ -59,7 +60,8 @@ def session_options(threads: int | None = None, *, low_memory: bool = False) -> 
     options = ort.SessionOptions()
     options.intra_op_num_threads = DEFAULT_THREADS if threads is None else whole_number("threads", threads)
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # Fatal alone: an error is raised, and its exception says what the log would.
+    options.log_severity_level = 4
     # Both keep what a run needed for the next one.
     options.enable_cpu_mem_arena = options.enable_mem_pattern = not low_memory
     options.add_session_config_entry(FOLD_DEQUANTIZATION, "1")

@@ -123,11 +123,6 @@ def test_an_interruption_while_the_command_line_is_imported_exits_130_without_a_
         (OSError(28, "No space left on device"), "edgekit: No space left on device"),
         (PermissionError(13, "Permission denied", "out/bundle.json"), "edgekit: out/bundle.json: Permission denied"),
         (ConnectionError("registry refused"), "edgekit: registry refused"),
-        (
-            MemoryError("Unable to allocate 11.7 MiB"),
-            "edgekit: out of memory; free some or raise the process's limit, choose a smaller model or precision, "
-            "or give less text",
-        ),
         (click.ClickException("not now"), "edgekit: not now"),
     ],
 )
@@ -140,7 +135,31 @@ def test_a_users_failure_is_one_line_and_status_1(error, line, verify_does, capf
 
 
 @pytest.mark.parametrize(
-    "error", [ModuleNotFoundError("No module named 'edgekit.bundel'", name="edgekit.bundel"), ZeroDivisionError("1/0")]
+    "error",
+    [
+        MemoryError("Unable to allocate 11.7 MiB"),
+        ImportError("onnxruntime_pybind11_state.so: failed to map segment from shared object"),
+        ImportError("numpy's advice\nOriginal error was: libopenblas.so: cannot allocate memory in static TLS block"),
+        ImportError("Exception caught: std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_wherever_it_shows(error, verify_does, capfd):
+    verify_does(raising(error))
+    assert exit_status("verify") == 1
+    assert capfd.readouterr() == (
+        "",
+        "edgekit: out of memory; free some or raise the process's limit, choose a smaller model or precision, "
+        "or give less text\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'edgekit.bundel'", name="edgekit.bundel"),
+        RuntimeError("no thread of thought"),
+    ],
 )
 def test_a_fault_of_edgekit_keeps_its_traceback(error, verify_does):
     verify_does(raising(error))

@@ -51,12 +51,28 @@ def test_a_missing_file_is_refused(tmp_path):
         create_session(tmp_path / "decoder.onnx")
 
 
-def test_a_lack_of_memory_is_not_the_bundles_fault():
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc",
+        f"FAIL : {'in a kernel, ' * 30}BFCArena: Failed to allocate memory for requested buffer of size 516096",
+        "env.cc:327 PosixThread pthread_create failed, error code: 12 error msg: Cannot allocate memory",
+    ],
+)
+def test_a_lack_of_memory_is_not_the_bundles_fault(reason):
     def run():
-        raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
+        raise RuntimeError(reason)
 
-    with pytest.raises(BundleError, match=r"can't run this .* \(.*bad_alloc\); free some memory or raise the"):
+    with pytest.raises(BundleError, match=r"can't run this .* \(.*\); free some memory or raise the process's limit$"):
         session.run_graph(run)
+
+
+def test_an_error_of_onnxruntime_is_raised_and_not_logged_too(embedded_int8, capfd):
+    beyond, mask = np.full((1, 2), 10**6, np.int64), np.ones((1, 2), np.int32)
+    encoder = create_session(embedded_int8 / "encoder.onnx")
+    with pytest.raises(BundleError, match=r"can't run this bundle's graph \(.* Gather node"):
+        session.run_graph(encoder.run, None, {"input_ids": beyond, "attention_mask": mask})
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_graph_without_its_weights_is_refused(embedded_int8, tmp_path):
