@@ -38,14 +38,14 @@ def read_marian(checkpoint: Checkpoint) -> Seq2SeqModel:
     vocabs = [read_json(files[role], files[role].name) for role in ("vocab", "target_vocab") if role in files]
     spms = [files[role].read_bytes() for role in ("source_spm", "target_spm")]
     source, target = build_marian_tokenizers(spms[0], spms[1], *vocabs)
+    # opus-mt's models have a segmentation for each side, others one for both.
+    names = ("tokenizer.json",) * 2 if source == target else ("source_tokenizer.json", "target_tokenizer.json")
     return Seq2SeqModel(
         config=config,
         weights=weights,
         generation=_read_generation(config, options, vocabs[0]),
-        tokenizers={"source_tokenizer.json": source, "target_tokenizer.json": target},
-        tokenizer_files=TokenizerFiles(
-            "source_tokenizer.json", "target_tokenizer.json", config.source_vocab_size, config.target_vocab_size
-        ),
+        tokenizers=dict(zip(names, (source, target), strict=True)),
+        tokenizer_files=TokenizerFiles(*names, config.source_vocab_size, config.target_vocab_size),
     )
 
 

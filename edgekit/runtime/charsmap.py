@@ -20,6 +20,8 @@ from array import array
 from functools import lru_cache, partial
 from sys import byteorder
 
+import numpy as np
+
 _UNIT_BYTES = 4
 # DoubleArrayUnit: bits 0-7 label, 8 has_leaf, 9 offset is in units of 256, 10-30 offset, 31 set in leaves only.
 _LABEL = 0x800000FF
@@ -28,7 +30,7 @@ _VALUE = 0x7FFFFFFF
 # Characters; the longest of nmt_nfkc has 4. A trie made to go in circles is left here.
 _LONGEST_RULE = 32
 _CACHED_CHARACTERS = 8192
-_ASCII = [chr(code) for code in range(128)]
+_ASCII_CODES = np.arange(128)
 
 
 class Charsmap:
@@ -48,7 +50,7 @@ class Charsmap:
         self._symbol = re.compile(longest_first) if symbols else None
         # Most scripts use few characters: what a rule may begin with is looked up once each.
         self._first = lru_cache(_CACHED_CHARACTERS)(partial(self._child, 0) if self._units else lambda char: None)
-        plain = re.escape("".join(char for char in _ASCII if self._is_plain(char)))
+        plain = re.escape("".join(char for char in map(chr, _ASCII_CODES) if self._is_plain(char)))
         walked = f"[^{plain}]" if self._units else None
         patterns = [pattern for pattern in (longest_first, walked) if pattern]
         self._affected = re.compile("|".join(patterns), re.DOTALL) if patterns else None
@@ -103,7 +105,11 @@ class Charsmap:
         node = self._first(char)
         if node is None:
             return True
-        if any(self._child(node, following) is not None for following in _ASCII):
+        # `_child` of every ASCII character at once: one by one they would take half of a tokenizer's loading.
+        units = np.frombuffer(self._units, np.uint32)
+        places = node ^ _offset(self._units[node]) ^ _ASCII_CODES
+        exists = places < len(units)
+        if (units[places[exists]] & _LABEL == _ASCII_CODES[exists]).any():
             return False
         return not self._units[node] & _HAS_LEAF or self._replacement(node) == char
 

@@ -54,7 +54,7 @@ def test_ids_beyond_what_the_model_knows_are_unknown(tmp_path):
 
 
 def test_the_tokenizer_equals_edgekits_for_a_marian_vocabulary_with_language_codes(tmp_path):
-    document = json.loads(need(BUILD / "marian-en-de-int8" / "source_tokenizer.json").read_text(encoding="utf-8"))
+    document = json.loads(need(BUILD / "marian-en-de-int8" / "tokenizer.json").read_text(encoding="utf-8"))
     document["model"]["sentencepiece"]["language_codes"] = {">>de<<": 17, ">>x\ny<<": 18}
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document), encoding="utf-8")

@@ -98,10 +98,8 @@ def test_unsupported_options_of_both_files_are_in_one_message(repository):
 
 def test_a_shared_vocabulary_serves_both_sides(repository):
     found = read(repository)
-    assert (found.tokenizer_files.source, found.tokenizer_files.target) == (
-        "source_tokenizer.json",
-        "target_tokenizer.json",
-    )
+    assert (found.tokenizer_files.source, found.tokenizer_files.target) == ("tokenizer.json", "tokenizer.json")
+    assert list(found.tokenizers) == ["tokenizer.json"]
     assert (found.tokenizer_files.source_vocab_size, found.tokenizer_files.target_vocab_size) == (131, 131)
     assert found.shortlist is None
 
@@ -109,6 +107,11 @@ def test_a_shared_vocabulary_serves_both_sides(repository):
 def test_separate_vocabularies_have_sizes_of_their_own(tmp_path):
     save_marian(make_marian(share_encoder_decoder_embeddings=False, decoder_vocab_size=143), tmp_path)
     found = read(tmp_path)
+    assert (found.tokenizer_files.source, found.tokenizer_files.target) == (
+        "source_tokenizer.json",
+        "target_tokenizer.json",
+    )
+    assert list(found.tokenizers) == ["source_tokenizer.json", "target_tokenizer.json"]
     assert (found.tokenizer_files.source_vocab_size, found.tokenizer_files.target_vocab_size) == (131, 143)
     assert found.weights["target_embedding.weight"].shape == (143, 16)
     assert found.weights["output.bias"].shape == (143,)

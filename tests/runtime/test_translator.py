@@ -10,10 +10,13 @@ import pytest
 
 import edgekit
 from edgekit.errors import BundleError, InputError, ModelNotFoundError
+from edgekit.export.pipeline import export_checkpoint
+from edgekit.export.sources.local_directory import read_directory
 from edgekit.quality.parallel_text import load_testset
 from edgekit.runtime import load
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.translator import PIECE_TOKENS
+from tests.bergamot_fixture import make_student
 
 BUNDLES = ("embedded_int8", "student_bundle")
 
@@ -216,11 +219,13 @@ def test_eight_callers_at_once_get_what_one_gets(any_translator, texts):
         assert list(pool.map(translate, range(8))) == [expected] * 8
 
 
-def test_the_manifest_and_the_tokenizers_are_at_hand(translator, student_bundle):
+def test_the_manifest_and_the_tokenizers_are_at_hand(translator, tmp_path):
     assert translator.manifest.name == "marian-en-de"
-    assert translator.source_tokenizer is not translator.target_tokenizer
-    shared = load(student_bundle)
-    assert shared.source_tokenizer is shared.target_tokenizer
+    assert translator.source_tokenizer is translator.target_tokenizer
+    sizes = {"vocab": 150, "d": 16, "ffn": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2}
+    make_student(tmp_path / "student", **sizes, separate_vocab=True)
+    separate = load(export_checkpoint(read_directory(tmp_path / "student", "student"), "int8", tmp_path / "bundle"))
+    assert separate.source_tokenizer is not separate.target_tokenizer
 
 
 def test_generate_ids_is_what_translate_runs(translator):
@@ -250,7 +255,7 @@ def test_what_is_no_bundle_is_refused(name, tmp_path, monkeypatch):
         edgekit.load(name)
 
 
-@pytest.mark.parametrize("file", ["source_tokenizer.json", "decoder.onnx", "weights.safetensors"])
+@pytest.mark.parametrize("file", ["tokenizer.json", "decoder.onnx", "weights.safetensors"])
 def test_a_damaged_bundle_is_refused(embedded_int8, file, tmp_path):
     bundle = shutil.copytree(embedded_int8, tmp_path / "bundle")
     data = bytearray((bundle / file).read_bytes())
