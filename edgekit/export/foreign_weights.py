@@ -31,11 +31,12 @@ _RESHAPES = ("Reshape", "Cast", "Identity", "Unsqueeze", "Squeeze")
 
 @dataclass(frozen=True, eq=False)
 class LoadedGraph:
-    """A graph as it was found: its inputs and outputs by name, and its nodes in order."""
+    """A graph as it was found: its inputs and outputs by name, its nodes in order, and the opset for a copy of them."""
 
     inputs: Mapping[str, ir.Value]
     outputs: Mapping[str, ir.Value]
     nodes: tuple[ir.Node, ...]
+    opset: int
 
 
 @dataclass
@@ -69,7 +70,7 @@ class ForeignWeights:
         stored = {
             value: self._keep(_read(value), _plain_name(value)) for value in _plain_inputs(graph.nodes, products, named)
         }
-        return ForeignGraph(graph.inputs, graph.outputs, graph.nodes, stored, products, named)
+        return ForeignGraph(graph.inputs, graph.outputs, graph.nodes, stored, products, named, graph.opset)
 
     def _product(self, value: ir.Value, transposed: bool, *, is_head: bool) -> StoredMatrix:
         array = _read(value)

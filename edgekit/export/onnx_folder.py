@@ -2,10 +2,12 @@
 
 In: a directory with ``encoder_model.onnx`` and its decoders, or ``model.onnx``. Out: a `LoadedGraph` of each. Before
 anything but edgekit looks at a file, its external data is known to lie inside files of the same directory
-(`edgekit.bundle.onnx_scan`). Of a merged decoder, one graph with a branch for the first token and one for the others,
-both branches are graphs of their own here.
+(`edgekit.bundle.onnx_scan`). A function that a graph brings along and that has the name of one of onnxruntime's own
+operators is that operator, whatever it says. Of a merged decoder, one graph with a branch for the first token and one
+for the others, both branches are graphs of their own here.
 
-Refused, in one line: missing files, files that are no ONNX graphs, data that lies elsewhere, opsets before 18.
+Refused, in one line: missing files, files that are no ONNX graphs, data that lies elsewhere, opsets before 18, other
+functions.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import onnx_ir as ir
 from edgekit.bundle.onnx_scan import check_external_data
 from edgekit.errors import BundleError, SourceError, UnsupportedError
 from edgekit.export.foreign_weights import LoadedGraph
+from edgekit.graph.emitter import MICROSOFT, OPSET
 
 ENCODER = "encoder_model.onnx"
 DECODER, DECODER_WITH_PAST, MERGED = "decoder_model.onnx", "decoder_with_past_model.onnx", "decoder_model_merged.onnx"
 MODEL = "model.onnx"
-# Between these and the one that edgekit's own graphs have, no operator that such graphs use has changed its meaning.
-OPSETS = range(18, 22)
+# No operator that such graphs or edgekit's own nodes use changes its meaning from one of these to another.
+OPSETS = range(18, 25)
 BRANCH_INPUT = "use_cache_branch"
 
 
@@ -85,7 +88,7 @@ def load_model(path: Path) -> ir.Model:
 
     Raises:
         SourceError: the file is damaged, or names data outside its directory.
-        UnsupportedError: another opset.
+        UnsupportedError: another opset, or functions.
     """
     try:
         sizes = {entry.name: entry.stat().st_size for entry in path.parent.iterdir() if entry.is_file()}
@@ -102,6 +105,8 @@ def load_model(path: Path) -> ir.Model:
             f"{path} has opset {opset}; edgekit reads {OPSETS[0]} to {OPSETS[-1]}: export the model again with "
             f"optimum-cli export onnx --opset {OPSETS[0]}"
         )
+    if others := [function.name for function in model.functions.values() if function.domain != MICROSOFT]:
+        raise UnsupportedError(f"{path} brings functions of its own ({others[0]:.80}), which edgekit doesn't read")
     return model
 
 
@@ -110,6 +115,7 @@ def _whole(graph: ir.Graph) -> LoadedGraph:
         {str(value.name): value for value in graph.inputs},
         {str(value.name): value for value in graph.outputs},
         tuple(graph),
+        _copy_opset(graph),
     )
 
 
@@ -125,4 +131,10 @@ def _branch(graph: ir.Graph, path: Path, *, with_past: bool) -> LoadedGraph:
         {str(value.name): value for value in graph.inputs if value.name != BRANCH_INPUT},
         dict(zip(names, branch.outputs, strict=False)),
         tuple(branch),
+        _copy_opset(graph),
     )
+
+
+def _copy_opset(graph: ir.Graph) -> int:
+    """The version for a graph that has this one's nodes and edgekit's own."""
+    return max(OPSET, graph.opset_imports[""])

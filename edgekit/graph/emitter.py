@@ -36,7 +36,15 @@ Attribute = int | float | str | Sequence[int] | ir.TensorProtocol | ir.Attr
 class Emitter:
     """Collects the nodes, inputs and initialisers of one graph."""
 
-    def __init__(self, weights: Weights, stored: Mapping[str, StoredTensor], *, precision: str, epsilon: float) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        stored: Mapping[str, StoredTensor],
+        *,
+        precision: str,
+        epsilon: float,
+        opset: int = OPSET,
+    ) -> None:
         """Starts an empty graph.
 
         Args:
@@ -45,8 +53,10 @@ class Emitter:
             precision: "fp32" (float products; weights per tensor or channel are dequantised once, at load; those in
                 blocks at each product), or "int8" or "int4" (activations are quantised, too).
             epsilon: of every layer normalisation.
+            opset: version of the operators; a graph of another exporter may need a later one than edgekit's own.
         """
         self._weights, self._stored, self._precision, self._epsilon = weights, stored, precision, epsilon
+        self._opset = opset
         self._tape = Tape()
         self._inputs: list[ir.Value] = []
         self._initializers: dict[str, ir.Value] = {}
@@ -254,7 +264,7 @@ class Emitter:
             values,
             nodes=self._tape.nodes,
             initializers=tuple(self._initializers.values()),
-            opset_imports={"": OPSET, MICROSOFT: 1},
+            opset_imports={"": self._opset, MICROSOFT: 1},
             name=name,
         )
         return ir.Model(graph, ir_version=IR_VERSION, producer_name="edgekit")

@@ -53,6 +53,7 @@ class ForeignGraph:
         stored: the name in the weights file of each initialiser that lies there; the others are small.
         products: nodes (MatMul, Gemm) that multiply with a stored matrix.
         lookups: nodes (Gather) that take rows of a stored table, by its name.
+        opset: version of the operators that a graph with these nodes has.
     """
 
     inputs: Mapping[str, ir.Value]
@@ -61,6 +62,7 @@ class ForeignGraph:
     stored: Mapping[ir.Value, str]
     products: Mapping[ir.Node, StoredMatrix]
     lookups: Mapping[ir.Node, str]
+    opset: int
 
     def needed(self, outputs: Iterable[ir.Value]) -> list[ir.Node]:
         """The nodes that these values are made by, in order; what only makes a stored matrix is not among them."""
@@ -118,4 +120,4 @@ def read_bundle_graph(graph: ir.Graph) -> ForeignGraph:
             lookups[node] = name
     inputs = {str(value.name): value for value in graph.inputs}
     outputs = {str(value.name): value for value in graph.outputs}
-    return ForeignGraph(inputs, outputs, list(graph), stored, products, lookups)
+    return ForeignGraph(inputs, outputs, list(graph), stored, products, lookups, graph.opset_imports[""])

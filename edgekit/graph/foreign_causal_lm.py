@@ -112,7 +112,7 @@ def build_foreign_causal_lm(
         vocab_size: the logits' width.
         context_length: most tokens of prompt and text.
     """
-    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0)
+    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0, opset=body.opset)
     caches = read_caches(body)
     step = _Step.declare(emit)
     buffers = {cache.name: emit.input(f"past_{cache.name}", "float32", cache.shape) for cache in caches}

@@ -100,7 +100,8 @@ def read_caches(decoder: ForeignGraph) -> tuple[tuple[Cache, ...], tuple[Cache, 
 
 def build_encoder(model: ForeignSeq2Seq, weights: Weights, stored: Mapping[str, StoredTensor]) -> ir.Model:
     """Builds the encoder, as `edgekit.graph.encoder.build_encoder` describes it."""
-    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0)
+    opset = max(model.encoder.opset, model.first_decoder.opset)
+    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0, opset=opset)
     input_ids = emit.input("input_ids", "int64", ["batch", "source_length"])
     mask = _as_int64(emit, emit.input("attention_mask", "int32", ["batch", "source_length"]))
     (hidden,) = transplant(
@@ -123,7 +124,7 @@ def build_decoder(
     model: ForeignSeq2Seq, weights: Weights, stored: Mapping[str, StoredTensor], *, output_logits: bool = False
 ) -> ir.Model:
     """Builds one step of greedy search, as `edgekit.graph.decoder.build_decoder` describes it."""
-    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0)
+    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0, opset=model.decoder.opset)
     input_ids = emit.input("input_ids", "int64", ["batch"])
     position = emit.op("ReduceMax", emit.input("positions", "int64", ["batch"]), keepdims=0)
     mask = _as_int64(emit, emit.input("attention_mask", "int32", ["batch", "source_length"]))
@@ -143,7 +144,7 @@ def build_decoder(
 
 def build_beam_decoder(model: ForeignSeq2Seq, weights: Weights, stored: Mapping[str, StoredTensor]) -> ir.Model:
     """Builds one step of beam search, as `edgekit.graph.beam_decoder.build_beam_decoder` describes it."""
-    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0)
+    emit = Emitter(weights, stored, precision="fp32", epsilon=0.0, opset=model.decoder.opset)
     input_ids = emit.input("input_ids", "int64", ["batch", "beams"])
     scores = emit.input("scores", "float32", ["batch", "beams"])
     position = emit.op("Squeeze", emit.input("position", "int64", [1]))

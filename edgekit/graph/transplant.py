@@ -62,7 +62,7 @@ def rebuild(model: ir.Model, weights: Weights, stored: Mapping[str, StoredTensor
         precision: as `Emitter`'s.
     """
     graph = model.graph
-    emit = Emitter(weights, stored, precision=precision, epsilon=0.0)
+    emit = Emitter(weights, stored, precision=precision, epsilon=0.0, opset=graph.opset_imports[""])
     inputs = {str(value.name): emit.input(str(value.name), *_type(value)) for value in graph.inputs}
     names = [str(value.name) for value in graph.outputs]
     found = transplant(emit, read_bundle_graph(graph), inputs, names)

@@ -272,7 +272,7 @@ def test_graphs_in_half_precision_quantised_or_branching_are_refused(folder):
     node.op_type = original
     model.graph.opset_imports[""] = 11
     ir.save(model, path)
-    _refused(folder, UnsupportedError, "has opset 11; edgekit reads 18 to 21: export the model again with")
+    _refused(folder, UnsupportedError, "has opset 11; edgekit reads 18 to 24: export the model again with")
 
 
 def test_graph_that_gives_a_batch_something_else_is_refused(folder):
