@@ -55,6 +55,8 @@ class ReportFigures:
         figures: By subject (the model, and the test set where a report has several) and name.
         environment: Of the machine, by the report's keys.
         threads: Threads for one inference.
+        background_cores: CPU use of other work in cores, before or during the rounds, whichever was more.
+        probe_ms: Of the speed probe (`edgekit.bench.environment.Conditions`); None in a report without it.
         warnings: How many the report has.
         comparison: The whole report where its kind is ``task-comparison``.
     """
@@ -64,6 +66,8 @@ class ReportFigures:
     figures: Mapping[tuple[str, str], Figure]
     environment: Mapping[str, Any]
     threads: Any
+    background_cores: float
+    probe_ms: float | None
     warnings: int
     comparison: TaskComparison | None
 
@@ -104,13 +108,15 @@ def _read_comparison(found: TaskComparison) -> ReportFigures:
     figures: dict[tuple[str, str], Figure] = {}
     for model in found.models:
         figures |= {(model.name, name): figure for name, figure in _model_figures(model).items()}
-    task, machine = found.task, found.environment
+    task, machine, conditions = found.task, found.environment, found.conditions
     return ReportFigures(
         COMPARISON_KIND,
         (task.task, task.sha256, task.inputs, task.references),
         figures,
-        {"cpu": machine.cpu, "cores_usable": machine.cores_usable, "governor": machine.governor},
+        {name: getattr(machine, name) for name in ("cpu", "cores_usable", "governor", "python")},
         found.settings.threads,
+        max(machine.background_cores_before, conditions.background_cores),
+        conditions.probe_ms,
         len(found.warnings),
         found,
     )
@@ -137,8 +143,18 @@ def _read_rows(values: dict[str, Any]) -> ReportFigures:
     described = values["texts" if is_text else "testsets"]
     text = sorted((entry["name"], entry["sha256"], entry["words" if is_text else "sentences"]) for entry in described)
     environment = values["environment"]
+    background = [float(environment.get(f"background_cores_{when}", 0.0)) for when in ("before", "during")]
+    probe_ms = environment.get("probe_ms")
     return ReportFigures(
-        values["task"], text, figures, environment, environment["threads"], len(values["warnings"]), None
+        values["task"],
+        text,
+        figures,
+        environment,
+        environment["threads"],
+        max(background),
+        None if probe_ms is None else float(probe_ms),
+        len(values["warnings"]),
+        None,
     )
 
 

@@ -17,7 +17,7 @@ from edgekit.cli.output import note, stdout_console
 from edgekit.cli.report_file import write_file
 
 if TYPE_CHECKING:
-    from edgekit.bench.report_change import Change
+    from edgekit.bench.report_change import Comparability
 
 __all__ = ["print_changes"]
 
@@ -39,7 +39,7 @@ def print_changes(old: Path, new: Path, json_file: str | None) -> int:
     from edgekit.bench.report_change import compare_reports
 
     found = compare_reports(old, new)
-    values = {"schema_version": 1, "changes": list(map(asdict, found.changes)), "warnings": list(found.warnings)}
+    values = {"schema_version": 1, **asdict(found)}
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     if json_file and json_file != TO_STDOUT:
         write_file(Path(json_file), text)
@@ -48,15 +48,15 @@ def print_changes(old: Path, new: Path, json_file: str | None) -> int:
     if json_file == TO_STDOUT:
         click.echo(text, nl=False)
     else:
-        _print_table(found.changes)
+        _print_table(found)
     return EXIT_WORSE if any(change.verdict == "worse" for change in found.changes) else 0
 
 
-def _print_table(changes: tuple[Change, ...]) -> None:
+def _print_table(found: Comparability) -> None:
     from rich import box
     from rich.table import Table
 
-    console = stdout_console()
+    console, changes = stdout_console(), found.changes
     changed = [change for change in changes if change.verdict in ("better", "worse")]
     if changed:
         table = Table(box=box.SIMPLE if console.is_terminal else None, padding=(0, 2, 0, 0))
@@ -68,8 +68,10 @@ def _print_table(changes: tuple[Change, ...]) -> None:
                 change.subject, change.figure, f"{change.old:.4g}", f"{change.new:.4g}", percent, change.verdict
             )
         console.print(table)
-    counts = {verdict: sum(change.verdict == verdict for change in changes) for verdict in ("noise", "same")}
+    counts = {verdict: sum(change.verdict == verdict for change in changes) for verdict in ("noise", "same", "busy")}
     console.print(
         f"{len(changed)} of {len(changes)} figures changed; {counts['noise']} differ within noise, "
         f"{counts['same']} are the same"
+        + (f", {counts['busy']} of the wall clock are not judged" if counts["busy"] else "")
     )
+    console.print(found.machine)

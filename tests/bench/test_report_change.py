@@ -74,6 +74,80 @@ def test_outputs_are_scored_against_each_other(write, quiet_machine):
     assert changed(compare_reports(new, old))[second.name, "chrf"] == "worse"
 
 
+def with_conditions(comparison, **conditions):
+    return replace(comparison, conditions=replace(comparison.conditions, **conditions))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (4.0, 5.0, "was slower in the second report: the speed probe took 4 ms, then 5 ms (+25.0 %)"),
+        (4.0, 3.0, "was faster in the second report: the speed probe took 4 ms, then 3 ms (-25.0 %)"),
+        (4.0, 4.1, "was as fast in both reports: the speed probe took 4 ms, then 4.1 ms (+2.5 %)"),
+        (None, 4.0, "was is not known: the first report has no time of the speed probe"),
+        (4.0, None, "was is not known: the second report has no time of the speed probe"),
+        (None, None, "was is not known: the reports have no time of the speed probe"),
+    ],
+)
+def test_how_fast_the_machine_itself_was_is_said(write, quiet_machine, old, new, sentence):
+    comparison = make_comparison(quiet_machine)
+    reports = [to_json(with_conditions(comparison, probe_ms=probe_ms)) for probe_ms in (old, new)]
+    found = compare_reports(write("old.json", reports[0]), write("new.json", reports[1]))
+    assert found.machine.endswith(sentence)
+    assert found.probe_ms == (old, new)
+    reports = [translation(environment={"threads": 1, "probe_ms": probe_ms}) for probe_ms in (old, new)]
+    assert compare_reports(write("old.json", reports[0]), write("new.json", reports[1])).machine == found.machine
+
+
+def test_a_report_of_before_the_probe_compares(write, quiet_machine):
+    values = json.loads(to_json(make_comparison(quiet_machine)))
+    del values["conditions"]["probe_ms"]
+    path = write("old.json", values)
+    assert changed(compare_reports(path, path)) == {}
+
+
+def test_the_probes_of_two_pythons_do_not_compare(write):
+    reports = [translation(environment={"threads": 1, "probe_ms": 4.0, "python": f"3.{minor}.7"}) for minor in (11, 13)]
+    found = compare_reports(write("old.json", reports[0]), write("new.json", reports[1]))
+    assert found.machine.endswith("is not known: the speed probe is Python's, and was run by 3.11 and 3.13")
+
+
+@pytest.mark.parametrize("busy", ["old", "new"])
+def test_beside_other_work_processor_time_is_judged_and_the_wall_clock_is_not(write, quiet_machine, busy):
+    comparison = make_comparison(quiet_machine)
+    slower = with_costs(
+        comparison,
+        latency_ms_p50=timed(50.0),
+        words_per_second=timed(80.0),
+        load_ms=timed(90.0),
+        cpu_seconds_per_1000_words=timed(9.0),
+    )
+    reports = {"old": comparison, "new": slower}
+    reports[busy] = with_conditions(reports[busy], background_cores=0.26)
+    found = compare_reports(*(write(f"{name}.json", to_json(report)) for name, report in reports.items()))
+    subject = "firefox-en-de int8"
+    verdicts = changed(found)
+    for figure in ("latency_ms_p50", "words_per_second", "words_per_second_bulk", "load_ms"):
+        assert verdicts[subject, figure] == "busy"
+    assert verdicts[subject, "cpu_seconds_per_1000_words"] == "worse"
+    assert (subject, "peak_mb") not in verdicts
+    which = "first" if busy == "old" else "second"
+    assert found.warnings[0] == (
+        f"other work used 0.26 cores beside the {which} report: processor time is judged, not the wall clock's"
+    )
+
+
+def test_reports_without_processor_time_are_judged_by_the_wall_clock_on_a_busy_machine_too(write):
+    busy = {"cpu": "x", "threads": 1, "background_cores_before": 0.1, "background_cores_during": 1.5}
+    old, new = (
+        write("old.json", translation()),
+        write("new.json", translation(latency=(6.0, 5.9, 6.2), environment=busy)),
+    )
+    found = compare_reports(old, new)
+    assert changed(found)["marian int8 on en-de dogs", "latency_ms_p50"] == "worse"
+    assert found.warnings == ("other work used 1.50 cores beside the second report: times may differ for that",)
+
+
 def test_other_machines_are_warned_of(write, quiet_machine):
     comparison = make_comparison(quiet_machine)
     old = write("old.json", to_json(comparison))
@@ -151,6 +225,10 @@ def test_bad_files_are_one_line_each(write, tmp_path, quiet_machine):
         (write("rows.json", translation(results=[{}])), r"rows\.json: a report that lacks or spoils 'languages'"),
         (write("nan.json", translation(chrf=float("nan"))), r"nan\.json: a report that lacks or spoils chrf"),
         (write("type.json", translation(chrf="x")), r"type\.json: a report that lacks or spoils"),
+        (
+            write("probe.json", translation(environment={"threads": 1, "probe_ms": "x"})),
+            r"probe\.json: a report that lacks",
+        ),
         (task, r"expected two reports of one kind, found translation in .*good.* and task-comparison in .*task"),
         (write("text2.json", translation(testsets=[])), r"measured on other text; measure both on the same test set"),
         (write("none.json", translation(results=[])), r"have no model in common; give reports on the same models"),

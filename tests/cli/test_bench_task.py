@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 
 import pytest
@@ -62,11 +63,17 @@ def test_both_kinds_are_compared_and_all_forms_written(compared, folder):
 
 
 def test_a_report_is_compared_with_another(compared, folder, tmp_path):
-    old = folder / "report.json"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert 0 < report["conditions"]["probe_ms"] < 1000
+    # Whatever else this machine does: beside other work no time would be judged.
+    report["conditions"]["background_cores"] = report["environment"]["background_cores_before"] = 0.0
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(report))
     done = edgekit_here("bench", "--compare", old, old)
     assert done.returncode == 0
-    assert done.stdout.startswith("0 of ")
-    report = json.loads(old.read_text(encoding="utf-8"))
+    figures, machine = done.stdout.splitlines()
+    assert figures.startswith("0 of ")
+    assert machine.startswith("the machine itself was as fast in both reports: the speed probe took ")
     for figure in ("median", "low", "high"):
         report["models"][0]["costs"]["latency_ms_p50"][figure] *= 9
     new = tmp_path / "new.json"
@@ -79,6 +86,14 @@ def test_a_report_is_compared_with_another(compared, folder, tmp_path):
     done = edgekit_here("bench", "--compare", new, old, "--json", "-")
     (change,) = [change for change in json.loads(done.stdout)["changes"] if change["verdict"] != "same"]
     assert (change["subject"], change["verdict"]) == ("marian-en-de int8", "better")
+    report["conditions"]["background_cores"] = 1.0
+    new.write_text(json.dumps(report))
+    done = edgekit_here("bench", "--compare", old, new)
+    assert done.returncode == 0
+    assert re.search(
+        r"^0 of \d+ figures changed; .* are the same, \d+ of the wall clock are not judged$", done.stdout, re.M
+    )
+    assert "other work used 1.00 cores beside the second report: processor time is judged" in done.stderr
 
 
 @pytest.mark.parametrize(
