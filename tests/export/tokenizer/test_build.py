@@ -186,7 +186,7 @@ def test_the_same_model_gives_the_same_text():
 
 
 def test_damaged_models_are_refused_in_one_line_or_make_a_tokenizer_that_works(tmp_path):
-    spm = trained("unigram")
+    spm = changed(trained("unigram"), lambda model: model.pieces.__delitem__(slice(200, None)))
 
     def read(path):
         tokenizer = load(build_tokenizer(path.read_bytes(), str(path)), tmp_path / "tokenizer.json")
