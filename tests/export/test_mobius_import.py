@@ -1,4 +1,4 @@
-"""A graph that mobius-onnx built, as a bundle: what transformers 5 gives for the checkpoint. How it was made: its README."""
+"""A graph that mobius-onnx built, as a bundle: what transformers 5 gives for the checkpoint. Its README says how."""
 
 import json
 import shutil
