@@ -47,7 +47,7 @@ class FoundModel:
     Attributes:
         name: As it was given.
         task: ``translation``, ``text2text`` or ``text-generation``.
-        languages: Of a recipe for one pair, the source's and the target's code; None where only a bundle tells.
+        languages: The source's and the target's code, where a recipe or a bundle for one pair tells them; else None.
         bundles: Gives its bundles, and exports those that are missing; result and errors as `bundles_for`'s.
     """
 
@@ -141,7 +141,8 @@ def find_model(
         _check_task(model, origin.task, task)
         return [_from_checkpoint(origin, model, precision, notify) for precision in wanted]
 
-    return FoundModel(model, known_task, _languages(recipe), bundles)
+    languages = None if recipe is None else _pair(recipe.source_language, recipe.target_language)
+    return FoundModel(model, known_task, languages, bundles)
 
 
 def _resolve(model: str, source: str | None, notify: Notify) -> Checkpoint:
@@ -150,10 +151,8 @@ def _resolve(model: str, source: str | None, notify: Notify) -> Checkpoint:
     return resolve_checkpoint(model, source, notify=notify, progress=progress)
 
 
-def _languages(recipe: Recipe | None) -> tuple[str, str] | None:
-    if recipe is None or recipe.source_language is None or recipe.target_language is None:
-        return None
-    return recipe.source_language, recipe.target_language
+def _pair(source: str | None, target: str | None) -> tuple[str, str] | None:
+    return None if source is None or target is None else (source, target)
 
 
 def _check_task(model: str, found: str, wanted: str | None) -> None:
@@ -183,7 +182,10 @@ def _named_bundle(model: str, notify: Notify) -> FoundModel:
     bundle = _open(path, notify) if is_recipes else open_bundle(path)
     if bundle is None:
         return replace(find_model(base, [model.removeprefix(f"{base}-")], notify=notify), name=model)
-    return FoundModel(model, bundle.manifest.task, None, lambda: [path])
+    manifest = bundle.manifest
+    # What a model of many languages names are those that it takes unless told others.
+    pair = None if manifest.language_tokens else _pair(manifest.languages.source, manifest.languages.target)
+    return FoundModel(model, manifest.task, pair, lambda: [path])
 
 
 def _exported_before(

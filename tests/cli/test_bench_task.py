@@ -99,7 +99,7 @@ def test_a_report_is_compared_with_another(compared, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["marian", "--task", "translate:en-pt"], 1, ["marian-en-de translates en-de and cannot do translate:en-pt"]),
+        (["marian", "--task", "translate:en-pt"], 1, ["marian translates en-de and cannot do translate:en-pt"]),
         (["marian", "--task", "translate:en-de", "--price-per-hour", "-1"], 1, ["must be above 0, found -1"]),
         (["marian", "--task", "task.toml"], 1, ["short.txt: expected as many lines as in.txt, 2, found 1"]),
         (["marian", "--task", "prompt.toml"], 1, ["prompt.toml: expected a [test] table"]),
