@@ -18,6 +18,9 @@ from transformers import (
     Qwen3Config,
 )
 
+from edgekit.export.read_causal_lm import read_causal_lm
+from edgekit.export.sources.local_directory import read_directory
+
 BOS, EOS, END_OF_TURN = "<|bos|>", "<|end|>", "<|turn|>"
 VOCAB, CONTEXT = 300, 64
 SIZES = {
@@ -103,3 +106,8 @@ def change(path, **options):
     values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     values = {name: value for name, value in (values | options).items() if value is not ...}
     path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def read(directory):
+    """The model of a repository."""
+    return read_causal_lm(read_directory(directory, "tiny"))
