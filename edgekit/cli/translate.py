@@ -23,6 +23,8 @@ from edgekit.errors import InputError
 MOST_LINES = 256
 # What tells that stdin is UTF-16: more than one line, for the first may be empty.
 BEGINNING_BYTES = 64
+# No text that anybody translates: data without line ends would fill the memory before it is found to be none.
+MAX_LINE_BYTES = 16 * 2**20
 
 
 @click.command()
@@ -136,7 +138,8 @@ def _waiting_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     """The stream's lines in groups, as they arrive: the number of a group's first line (from 1), and the group.
 
     Raises:
-        InputError: The stream cannot be read, or is UTF-16; what arrived before has been given.
+        InputError: The stream cannot be read, is UTF-16, or has a line of more than `MAX_LINE_BYTES`; what arrived
+            before has been given.
     """
     waiting: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * MOST_LINES)
 
@@ -145,7 +148,12 @@ def _waiting_lines(stream: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         told = False
         beginning = b""
         try:
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if len(line) > MAX_LINE_BYTES:
+                    most = f"at most {MAX_LINE_BYTES >> 20} MiB"
+                    raise InputError(
+                        f"expected lines of {most} on stdin, found more in line {number}; break it into lines"
+                    )
                 if len(beginning) < BEGINNING_BYTES:
                     beginning += line
                     refuse_utf_16(beginning)

@@ -52,8 +52,8 @@ class Failing(io.BytesIO):
         super().__init__(b"one\ntwo\n")
         self.error = error
 
-    def __next__(self):
-        if line := self.readline():
+    def readline(self, size=-1):
+        if line := super().readline(size):
             return line
         raise self.error
 
@@ -75,6 +75,21 @@ def test_an_exception_in_the_reading_thread_is_raised_after_the_lines_before_it(
     with pytest.raises(raised, match=message):
         collect()
     assert lines == ["one", "two"]
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr("edgekit.cli.translate.MAX_LINE_BYTES", 2**20)
+    lines = []
+
+    def collect():
+        for _, group in _waiting_lines(io.BytesIO(b"one\n" + b"a" * (2**20 - 1) + b"\n" + bytes(2**21))):
+            lines.extend(map(len, group))
+
+    with pytest.raises(
+        InputError, match=r"^expected lines of at most 1 MiB on stdin, found more in line 3; break it into"
+    ):
+        collect()
+    assert lines == [3, 2**20 - 1]
 
 
 def test_groups_are_numbered_by_their_first_line():
