@@ -82,9 +82,11 @@ def create_session(
 
     Raises:
         InputError: ``threads`` is not a whole number from 1.
-        BundleError: onnxruntime can't load the file, or its weights lie elsewhere than in its bundle.
+        BundleError: onnxruntime can't load the file, its path is not UTF-8, or its weights lie elsewhere than in its
+            bundle.
     """
     options = session_options(threads, low_memory=low_memory)
+    _check_utf_8(path)
     graph: str | bytes = str(path)
     if isinstance(path, PackedFile):
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
@@ -96,3 +98,12 @@ def create_session(
             return session
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise explain(f"{path}: onnxruntime can't load this graph", error) from None
+
+
+def _check_utf_8(path: Path | PackedFile) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BundleError(
+            f"{str(path)!a}: onnxruntime needs a path in UTF-8, found other bytes; move the bundle to another directory"
+        ) from None

@@ -46,6 +46,14 @@ def test_a_file_that_is_no_graph_is_refused_in_one_line(data, tmp_path):
     assert len(str(caught.value)) < 600
 
 
+def test_a_path_that_is_not_utf_8_is_refused_with_its_reason(tmp_path):
+    message = (
+        r"^'.*udcfcber.*': onnxruntime needs a path in UTF-8, found other bytes; move the bundle to another directory$"
+    )
+    with pytest.raises(BundleError, match=message):
+        create_session(tmp_path / "\udcfcber" / "decoder.onnx")
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime can't load this graph"):
         create_session(tmp_path / "decoder.onnx")
