@@ -98,6 +98,8 @@ def import_through_optimum(
         graphs = Path(folder)
         task = TASKS[TRACED.index(checkpoint.kind)]
         export_with_optimum(checkpoint.files["config"].parent, graphs, task)
+        if "tokenizer" in checkpoint.files:  # transformers may not have read it, or have written another
+            shutil.copyfile(checkpoint.files["tokenizer"], graphs / TOKENIZER_FILE)
         traced = read_onnx_directory(graphs, checkpoint.name, checkpoint)
         return import_checkpoint(traced, precision, output, force=force)
 

@@ -16,6 +16,8 @@ import edgekit
 from edgekit.bundle.read import open_bundle, verify_bundle
 from edgekit.errors import BundleError, InputError, ModelNotFoundError, OutputError, SourceError, UnsupportedError
 from edgekit.export import export, import_onnx
+from edgekit.export.sources.local_directory import read_directory
+from edgekit.export.sources.onnx_directory import read_onnx_directory
 from edgekit.gate.forced import FloatModel
 from edgekit.quantize.bundle import quantize_bundle
 from edgekit.quantize.calibrate import calibrate
@@ -172,9 +174,14 @@ def test_merged_decoder_and_external_data_give_the_same_bundle(bundles, tmp_path
 def test_export_of_another_architecture_goes_through_optimum_and_says_where_the_weights_came_from(
     bundles, tmp_path, capfd
 ):
-    directory, _ = optimum_models.checkpoint("gpt_neox")
+    source, _ = optimum_models.checkpoint("gpt_neox")
+    directory = shutil.copytree(source, tmp_path / source.name)
+    tokenizer = json.dumps(json.loads((source / "tokenizer.json").read_text(encoding="utf-8")))
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     path = export(str(directory), "fp32", tmp_path / "bundle")
     assert capfd.readouterr() == ("", "")
+    # Not as transformers writes it.
+    assert (path / "tokenizer.json").read_text(encoding="utf-8") == tokenizer
     manifest = open_bundle(path).manifest
     assert (manifest.name, manifest.task, manifest.source.license) == ("tiny-gpt_neox", "text-generation", "mit")
     assert "model.safetensors" in manifest.source.files
@@ -183,6 +190,16 @@ def test_export_of_another_architecture_goes_through_optimum_and_says_where_the_
     assert edgekit.load(path).generate_ids(PROMPTS, **ids) == edgekit.load(bundles["gpt_neox"]).generate_ids(
         PROMPTS, **ids
     )
+
+
+def test_missing_tokenizer_is_said_to_be_missing_in_the_checkpoint(tmp_path):
+    source, _ = optimum_models.checkpoint("gpt_neox")
+    directory = shutil.copytree(source, tmp_path / "copy")
+    (directory / "tokenizer.json").unlink()
+    graphs = shutil.copytree(optimum_models.exported("gpt_neox"), tmp_path / "graphs")
+    (graphs / "tokenizer.json").unlink()
+    with pytest.raises(SourceError, match=r"/copy lacks tokenizer\.json; copy the model's own there"):
+        read_onnx_directory(graphs, "tiny", read_directory(directory, "tiny"))
 
 
 def test_architecture_that_optimum_does_not_export_is_refused_in_one_line(tmp_path):

@@ -41,8 +41,9 @@ def read_onnx_directory(directory: Path, name: str, origin: Checkpoint | None = 
         raise SourceError(f"{directory} holds neither {ENCODER} nor {MODEL}; give what optimum-cli export onnx wrote")
     described = {role: directory / file for role, file in CAUSAL_LM_FILES.items() if (directory / file).is_file()}
     if missing := [CAUSAL_LM_FILES[role] for role in REQUIRED if role not in described]:
+        where = directory if origin is None else origin.files["config"].parent
         raise SourceError(
-            f"{directory} lacks {' and '.join(missing)}; copy the model's own there, tokenizer.json as "
+            f"{where} lacks {' and '.join(missing)}; copy the model's own there, tokenizer.json as "
             'AutoTokenizer.from_pretrained("MODEL").save_pretrained("DIRECTORY") writes it'
         )
     files = {**described, **graphs.files}
