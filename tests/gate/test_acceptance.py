@@ -11,10 +11,13 @@ import pytest
 from edgekit.bundle.read import open_bundle
 from edgekit.bundle.write import write_manifest
 from edgekit.errors import QualityError
+from edgekit.export.pipeline import export_checkpoint
+from edgekit.export.sources.local_directory import read_directory
 from edgekit.gate.acceptance import accept
 from edgekit.gate.budget import Budget
 from edgekit.graph.weights_file import WEIGHTS_FILE, stored_tensors
 from tests.cli.command import assert_fails, edgekit_here
+from tests.graph.marian_checkpoints import make_marian, save_marian
 from tests.runtime.causal_lm_bundles import TEXTS, byte_level, write_text_bundle
 
 
@@ -24,6 +27,14 @@ def tiny_fp32(tmp_path_factory, llama_case):
     directory = tmp_path_factory.mktemp("tiny") / "tiny-fp32"
     write_text_bundle(directory, llama_case, byte_level())
     return directory
+
+
+@pytest.fixture(scope="module")
+def tiny_translator(tmp_path_factory):
+    """A MarianMT with random weights."""
+    directory = tmp_path_factory.mktemp("translator")
+    save_marian(make_marian(max_position_embeddings=512), directory / "model")
+    return export_checkpoint(read_directory(directory / "model", "marian-en-de"), "fp32", directory / "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +109,10 @@ def test_doubled_scales_are_caught_and_the_layer_is_named(embedded_fp32, embedde
         accept(embedded_fp32, broken, [Budget("kl", 0.02)], str(short_pairs))
 
 
-def test_ten_sentences_are_undecided_and_nothing_is_kept(embedded_fp32, short_pairs, tmp_path):
+def test_ten_sentences_are_undecided_and_nothing_is_kept(tiny_translator, short_pairs, tmp_path):
     (tmp_path / "ten.tsv").write_text("".join(short_pairs.open(encoding="utf-8").readlines()[:10]), encoding="utf-8")
     options = ("--max-loss", "chrf=0.3", "--dev", "ten.tsv", "--scheme", "int8-dynamic")
-    done = edgekit_here("quantize", embedded_fp32, *options, cwd=tmp_path)
+    done = edgekit_here("quantize", tiny_translator, *options, cwd=tmp_path)
     assert_fails(
         done,
         1,
