@@ -27,7 +27,8 @@ __all__ = ["HubTokenizerFiles", "read_hub_tokenizer"]
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # The longest templates, with tools and reasoning, have 20 KB.
 MAX_TEMPLATE_BYTES = 1 << 20
-# Classes that add BOS as tokenizer_config.json says, whatever tokenizer.json does (tokenization_llama_fast.py).
+# Classes that add BOS as tokenizer_config.json says, whatever tokenizer.json does (tokenization_llama_fast.py of
+# transformers 4). Version 5, which alone writes "backend", goes by tokenizer.json and writes no `add_bos_token`.
 LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
@@ -109,7 +110,7 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _read_bos(path: Path, config: Mapping[str, Any], added: list[int], special_ids: Mapping[str, int]) -> int | None:
     """The id of what is put before a text."""
-    if config.get("tokenizer_class") in LLAMA_CLASSES:
+    if config.get("tokenizer_class") in LLAMA_CLASSES and "backend" not in config:
         if config.get("add_eos_token"):
             raise UnsupportedError("tokenizer_config.json: add_eos_token=True (expected False) would end every prompt")
         return special_ids.get("bos_token") if config.get("add_bos_token", True) else None
