@@ -17,7 +17,7 @@ from edgekit.cli.report_file import check_writable, write_file
 from edgekit.errors import OutputError
 from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
-from tests.cli.command import edgekit, edgekit_here
+from tests.cli.command import edgekit_here
 from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
@@ -35,7 +35,7 @@ def mine(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_load():
-    """Bundles are loaded once in this process: the measured processes of a real run start three times."""
+    """Bundles are loaded once, not three times, in the runs in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for settings in (BenchSettings, TextBenchSettings):
             patch.setattr(sys.modules[settings.__module__], settings.__name__, functools.partial(settings, loads=1))
@@ -47,8 +47,7 @@ def bench(*args, **env):
 
 
 def test_default_model_is_exported_benched_and_reported(tmp_path):
-    quick = ("--limit", "20", "--rounds", "1")
-    done = edgekit("bench", "--cpu", *quick, "--json", "-", env={"EDGEKIT_CACHE": str(tmp_path)}, timeout=300)
+    done = bench("--cpu", "--limit", "20", "--rounds", "1", "--json", "-", EDGEKIT_CACHE=str(tmp_path))
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["schema_version"] == 1
