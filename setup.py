@@ -7,6 +7,7 @@ Everything else about the project is in setup.cfg.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -18,6 +19,12 @@ KINDS = ("full", "small")
 
 class BuildPackages(build_py):
     """Copies packages and their data, less what a small wheel leaves out."""
+
+    def run(self) -> None:
+        """Copies them into an empty folder: what an earlier build left there would be packed too."""
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "edgekit", ignore_errors=True)
+        super().run()
 
     def find_data_files(self, package: str, src_dir: str) -> list[str]:
         """Files of a package that aren't Python's, as paths under ``src_dir``."""
