@@ -17,8 +17,8 @@ from edgekit.bundle.consistency import SCHEMES
 from edgekit.export import read_causal_lm, read_seq2seq
 from edgekit.export.gguf_config import FAMILIES
 from edgekit.recipes import load_recipes
-from tests.export import optimum_models
-from tests.graph import test_bergamot_parity, test_causal_lm_parity, test_marian_parity, test_seq2seq_parity
+from tests.export import optimum_models, test_read_causal_lm
+from tests.graph import test_bergamot_parity, test_marian_parity, test_seq2seq_parity
 
 DOCUMENT = Path(__file__).parent / "models.md"
 BEGIN, END = "<!-- made by models_table.py -->\n", "<!-- end -->\n"
@@ -43,7 +43,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
         yield _row(model_type, HUB, "seq2seq", tested)
     for model_type in read_causal_lm.ARCHITECTURES:
         in_gguf = any(family["model_type"] == model_type for family in FAMILIES.values())
-        tested = sum(name.split()[0] == model_type for name in test_causal_lm_parity.CASES)
+        tested = test_read_causal_lm.CONFIGURATIONS_OF[model_type]
         yield _row(model_type, f"{HUB}, GGUF" if in_gguf else HUB, "causal-lm", tested)
     for model_type in optimum_models.MODELS:
         kind = "seq2seq" if model_type in optimum_models.SEQ2SEQ else "causal-lm"

@@ -1,6 +1,7 @@
 """Decoder-only repositories to models: logits as transformers', whatever its weights are kept in."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from transformers import AutoModelForCausalLM
 from edgekit.errors import SourceError
 from edgekit.export.read_causal_lm import ARCHITECTURES
 from edgekit.export.sources.repository_files import CAUSAL_LM_TYPES
+from edgekit.graph.check import logits_difference
+from edgekit.quantize.scheme import named_scheme
+from edgekit.quantize.weights import quantize_weights
 from tests.export.causal_lm_directories import CONTEXT, VOCAB, change, make_model, read, save_checkpoint
 from tests.graph.causal_lm_session import CausalLMSession
 
@@ -35,20 +39,76 @@ VARIANTS = {
         },
     ),
     "qwen2, local layers": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "qwen2, layers named, as many key heads": (
+        "qwen2",
+        {
+            "layer_types": ["sliding_attention", "full_attention"],
+            "use_sliding_window": True,
+            "sliding_window": 6,
+            "num_key_value_heads": 4,
+        },
+    ),
+    "qwen2, one key head, gelu, longer waves": (
+        "qwen2",
+        {"num_key_value_heads": 1, "hidden_act": "gelu", "rope_theta": 1e6},
+    ),
+    "qwen2, three layers, scaled as Llama 3": (
+        "qwen2",
+        {"num_hidden_layers": 3, "rms_norm_eps": 1e-3, "rope_scaling": {"rope_type": "llama3", **LLAMA3}},
+    ),
     "qwen3": ("qwen3", {}),
     "qwen3, biases, tied": ("qwen3", {"attention_bias": True, "tie_word_embeddings": True}),
+    "qwen3, local layers": ("qwen3", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "qwen3, narrow heads, tanh gelu": ("qwen3", {"head_dim": 16, "hidden_act": "gelu_pytorch_tanh"}),
+    "qwen3, as many key heads, scaled linearly": (
+        "qwen3",
+        {"num_key_value_heads": 4, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+    ),
+    "qwen3, one key head, three layers, longer waves": (
+        "qwen3",
+        {"num_key_value_heads": 1, "num_hidden_layers": 3, "rope_theta": 1e6, "rms_norm_eps": 1e-3},
+    ),
     "gpt2": ("gpt2", {}),
     "gpt2, narrow, untied, gelu": (
         "gpt2",
         {"n_inner": 40, "tie_word_embeddings": False, "activation_function": "gelu"},
     ),
-    "gemma3": ("gemma3_text", {}),
-    "gemma3, layers named": (
+    "gpt2, many heads, three layers": ("gpt2", {"n_head": 8, "n_layer": 3}),
+    "gpt2, one head, untied": ("gpt2", {"n_head": 1, "tie_word_embeddings": False}),
+    "gpt2, tanh gelu, large epsilon": (
+        "gpt2",
+        {"activation_function": "gelu_pytorch_tanh", "layer_norm_epsilon": 1e-2},
+    ),
+    "gpt2, swish, other width": ("gpt2", {"activation_function": "silu", "n_embd": 96, "n_inner": 160}),
+    "gemma3_text": ("gemma3_text", {}),
+    "gemma3_text, layers named": (
         "gemma3_text",
         {"layer_types": ["full_attention", "sliding_attention"], "rope_scaling": {"rope_type": "linear", "factor": 8}},
     ),
-    "gemma3, no local layers, biases": ("gemma3_text", {"sliding_window_pattern": 1, "attention_bias": True}),
+    "gemma3_text, no local layers, biases": ("gemma3_text", {"sliding_window_pattern": 1, "attention_bias": True}),
+    "gemma3_text, untied, gelu, one key head": (
+        "gemma3_text",
+        {"tie_word_embeddings": False, "hidden_activation": "gelu", "num_key_value_heads": 1},
+    ),
+    "gemma3_text, three layers, both waves others": (
+        "gemma3_text",
+        {
+            "num_hidden_layers": 3,
+            "sliding_window": 3,
+            "sliding_window_pattern": 3,
+            "rope_theta": 900.0,
+            "rope_local_base_freq": 70.0,
+        },
+    ),
+    "gemma3_text, narrow heads, as many of keys, other scale": (
+        "gemma3_text",
+        {"head_dim": 16, "num_key_value_heads": 4, "query_pre_attn_scalar": 64, "rms_norm_eps": 1e-3},
+    ),
 }
+CONFIGURATIONS_OF = Counter(model_type for model_type, _ in VARIANTS.values())
+# int8: root mean square difference of the logits as a share of their spread.
+CLOSE = 0.1
+PROMPT, NEW_TOKENS = 8, 16
 
 
 def torch_logits(model, ids=IDS):
@@ -56,25 +116,53 @@ def torch_logits(model, ids=IDS):
         return model(torch.tensor(np.array(ids))[None]).logits[0].numpy()
 
 
-def edgekit_logits(found, directory, ids=IDS):
+def edgekit_session(config, weights, directory, precision="fp32"):
     directory.mkdir(exist_ok=True)
-    return CausalLMSession(directory, found.config, found.weights, capacity=CONTEXT).run([ids], every=True)
+    return CausalLMSession(directory, config, weights, precision, capacity=CONTEXT)
+
+
+def edgekit_logits(found, directory, ids=IDS):
+    return edgekit_session(found.config, found.weights, directory).run([ids], every=True)
 
 
 def assert_equal_logits(found, expected):
-    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4 * expected.std())
 
 
 def test_every_type_that_a_directory_may_have_can_be_read():
     assert set(ARCHITECTURES) == set(CAUSAL_LM_TYPES)
 
 
+def test_every_architecture_has_six_configurations():
+    assert CONFIGURATIONS_OF.keys() == ARCHITECTURES.keys()
+    assert min(CONFIGURATIONS_OF.values()) >= 6
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_equal_those_of_transformers(variant, tmp_path):
+def test_logits_and_greedy_ids_equal_those_of_transformers_and_int8_is_close(variant, tmp_path):
     model_type, options = VARIANTS[variant]
     model = make_model(model_type, **options)
     found = read(save_checkpoint(tmp_path, model))
-    assert_equal_logits(edgekit_logits(found, tmp_path / "graph"), torch_logits(model))
+    expected = torch_logits(model)
+    session = edgekit_session(found.config, found.weights, tmp_path / "fp32")
+    assert_equal_logits(session.run([IDS], every=True), expected)
+    ids, logits = greedy_search(session)
+    steps = torch_logits(model, [*IDS[:PROMPT], *ids])[PROMPT - 1 : -1]
+    assert_equal_logits(logits, steps)
+    assert ids == steps.argmax(axis=1).tolist()  # so transformers would have gone on with each of them
+    weights = quantize_weights(found.weights, named_scheme("causal-lm", "int8"))
+    logits = edgekit_session(found.config, weights, tmp_path / "int8", "int8").run([IDS], every=True)
+    assert 0 < logits_difference(logits, expected) < CLOSE
+
+
+def greedy_search(session):
+    """What the graph goes on with, the prompt at once, then one id at a time; and the logits of each."""
+    session.start(1, CONTEXT)
+    ids, logits = [], [session.run([IDS[:PROMPT]])[0]]
+    while len(ids) < NEW_TOKENS - 1:
+        ids.append(int(logits[-1].argmax()))
+        logits.append(session.run([ids[-1:]])[0])
+    return [*ids, int(logits[-1].argmax())], np.stack(logits)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

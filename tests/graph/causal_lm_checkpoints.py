@@ -11,8 +11,6 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -39,10 +37,6 @@ class Case:
 def make_llama(**options):
     sizes = {"num_key_value_heads": 2, "rope_theta": 500.0, "attention_bias": False} | options
     return _rotary(LlamaForCausalLM, LlamaConfig, "llama", sizes)
-
-
-def make_qwen2(**options):
-    return _rotary(Qwen2ForCausalLM, Qwen2Config, "qwen2", {"num_key_value_heads": 2} | options)
 
 
 def make_qwen3(**options):

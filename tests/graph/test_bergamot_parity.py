@@ -1,4 +1,4 @@
-"""Bergamot students: fp32 graphs give what Marian's equations give, from the same binary."""
+"""Bergamot students: fp32 graphs give what Marian's equations give, from the same binary; int8 comes close."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,9 @@ from edgekit.export.pipeline import export_checkpoint
 from edgekit.export.read_bergamot import read_bergamot
 from edgekit.export.sources.local_directory import read_directory
 from edgekit.export.sources.marian_binary import read_marian_binary
+from edgekit.graph.check import logits_difference
+from edgekit.quantize.scheme import named_scheme
+from edgekit.quantize.weights import quantize_weights
 from edgekit.runtime import load
 from edgekit.runtime.shortlist import Shortlist
 from tests.bergamot_fixture import make_student
@@ -25,9 +28,20 @@ STUDENTS = {
         "heads": 4,
         "separate_vocab": True,
     },
+    "deep-and-narrow": {"d": 32, "ffn": 16, "encoder_layers": 4, "decoder_layers": 1, "heads": 1},
+    "separate-vocabularies-many-heads": {
+        "d": 64,
+        "ffn": 128,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "heads": 8,
+        "separate_vocab": True,
+    },
 }
 VOCAB = 120
 UNK = 1
+# int8: root mean square difference of the logits as a share of their spread.
+CLOSE = 0.1
 SOURCES = ([0], [5, 9, 0], [77, 3, 44, 44, 8, 0], [*range(20, 37), 0])
 
 
@@ -49,21 +63,27 @@ def case(request, tmp_path_factory):
     return Case(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_logits_equal_marians_equations_with_padding_in_the_batch(case, tmp_path):
+def test_logits_equal_marians_equations_with_padding_in_the_batch_and_int8_is_close(case, tmp_path):
     shortlist = None
     if case.read.config.has_shortlist:  # one that lists everything
         size = case.read.config.target_vocab_size
         shortlist = Shortlist(np.zeros(VOCAB + 1, np.int64), np.array([], np.int64), size)
-    graphs = ForcedDecoding(tmp_path, case.read.config, case.read.weights, "fp32", shortlist)
     targets = np.random.default_rng(1).integers(2, VOCAB, (len(SOURCES), 6))
-    start = np.full((len(SOURCES), 1), case.read.generation.start_token_id)
-    found, _ = graphs.logits(SOURCES, np.hstack([start, targets]))
-    for row, (source, target) in enumerate(zip(SOURCES, targets, strict=True)):
-        expected = case.expected(source, target)
-        assert expected.std() > 0.5
-        np.testing.assert_allclose(found[row][:, 2:VOCAB], expected[:, 2:], rtol=0, atol=1e-3)
-        np.testing.assert_allclose(found[row][:, 0], expected[:, 0], rtol=0, atol=1e-3)
-    assert (found[..., [UNK, VOCAB]] < -1e8).all()
+    inputs = np.hstack([np.full((len(SOURCES), 1), case.read.generation.start_token_id), targets])
+    possible = [0, *range(2, VOCAB)]
+    for precision in ("fp32", "int8"):
+        weights = quantize_weights(case.read.weights, named_scheme("seq2seq", precision))
+        (tmp_path / precision).mkdir()
+        graphs = ForcedDecoding(tmp_path / precision, case.read.config, weights, precision, shortlist)
+        found, _ = graphs.logits(SOURCES, inputs)
+        for row, (source, target) in enumerate(zip(SOURCES, targets, strict=True)):
+            expected = case.expected(source, target)[:, possible]
+            assert expected.std() > 0.5
+            if precision == "fp32":
+                np.testing.assert_allclose(found[row][:, possible], expected, rtol=0, atol=1e-3)
+            else:
+                assert 0 < logits_difference(found[row][:, possible], expected) < CLOSE
+        assert (found[..., [UNK, VOCAB]] < -1e8).all()
 
 
 def greedy(case, source, allowed, limit):

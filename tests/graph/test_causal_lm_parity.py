@@ -1,54 +1,17 @@
-"""The graphs of decoder-only models against transformers, from the same random weights."""
+"""Scaled rotary positions in the graphs of decoder-only models against transformers, from the same random weights.
+
+Every architecture's own configurations are compared from its checkpoints: test_read_causal_lm.py.
+"""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from tests.graph.causal_lm_checkpoints import (
-    CONTEXT,
-    VOCAB,
-    make_gemma3,
-    make_gpt2,
-    make_llama,
-    make_qwen2,
-    make_qwen3,
-)
+from tests.graph.causal_lm_checkpoints import CONTEXT, VOCAB, make_llama
 from tests.graph.causal_lm_session import CausalLMSession
 
 IDS = np.random.default_rng(1).integers(0, VOCAB, CONTEXT)
-CASES = {
-    "llama": make_llama,
-    "llama with tied embeddings": lambda: make_llama(tie_word_embeddings=True),
-    "llama with biases": lambda: make_llama(attention_bias=True, mlp_bias=True),
-    "llama with as many key-value heads as heads": lambda: make_llama(num_key_value_heads=4),
-    "qwen2": make_qwen2,
-    "qwen3": make_qwen3,
-    "gpt2": make_gpt2,
-    "gemma3_text": make_gemma3,
-}
-
-
-@pytest.fixture(scope="module", params=CASES)
-def case(request):
-    return CASES[request.param]()
-
-
-def test_logits_of_every_position_equal_those_of_transformers(case, tmp_path):
-    expected = case.logits(IDS)
-    session = CausalLMSession(tmp_path, case.config, case.weights, capacity=CONTEXT)
-    found = session.run([IDS], every=True)
-    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.std(), rtol=1e-5)
-
-
-def test_a_prompt_and_single_tokens_give_what_one_pass_gives(case, tmp_path):
-    expected = case.logits(IDS[:24])
-    session = CausalLMSession(tmp_path, case.config, case.weights)
-    session.run([IDS[:9]])
-    steps = [session.run([[token]])[0] for token in IDS[9:24]]
-    np.testing.assert_allclose(steps, expected[9:], atol=1e-4 * expected.std(), rtol=1e-5)
-
-
 SCALINGS = {
     "linear": {"rope_type": "linear", "factor": 4.0},
     "dynamic": {"rope_type": "dynamic", "factor": 4.0},
