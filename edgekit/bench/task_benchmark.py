@@ -26,6 +26,7 @@ from edgekit.bench.task_rounds import EntrantMeasurement, Sample, TaskSettings, 
 from edgekit.bench.tasks import Development, Task
 from edgekit.bench.worker_process import WorkerProcess, worker_command
 from edgekit.errors import InputError, UnsupportedError
+from edgekit.quality.bootstrap import FEWEST_SENTENCES
 from edgekit.quality.metrics import sentence_statistics
 
 __all__ = ["ComparisonPlan", "plan_comparison", "plan_development", "run_comparison"]
@@ -218,7 +219,11 @@ def _warnings(
 ) -> list[str]:
     found = [reason] if (reason := busy_reason(environment, conditions.background_cores)) else []
     found += condition_warnings(conditions)
-    rounds = len(measurements[0].rounds)
+    rounds, items = len(measurements[0].rounds), len(measurements[0].outputs)
+    if items < FEWEST_SENTENCES:
+        found.append(
+            f"quality was scored on {items} items: fewer than {FEWEST_SENTENCES} say too little, whatever p is"
+        )
     for measurement in measurements:
         name = measurement.asking.entrant.name
         widest = max(map(relative_width, measurement.paces()))

@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.quality.bootstrap import FEWEST_SENTENCES
+
 __all__ = [
     "ERROR",
     "FEWEST",
@@ -36,7 +38,7 @@ __all__ = [
 ERROR = 0.05
 MOST_LOOKS = 4
 # Sentences of translation; windows of running text hold some 256 tokens each.
-FEWEST = {"sentences": 100, "windows": 20}
+FEWEST = {"sentences": FEWEST_SENTENCES, "windows": 20}
 FEWEST_RESAMPLES = 1000
 # Resamples beyond each bound: fewer would leave the bound itself to chance.
 RESAMPLES_IN_TAIL = 10

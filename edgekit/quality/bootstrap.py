@@ -18,12 +18,14 @@ from edgekit.errors import InputError
 from edgekit.quality.metrics import SentenceStatistics
 
 __all__ = [
-    "BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "Loss", "paired_bootstrap", "resample_counts", "resampled_losses",
-    "score_interval",
+    "BOOTSTRAP_RESAMPLES", "BOOTSTRAP_SEED", "FEWEST_SENTENCES", "Loss", "paired_bootstrap", "resample_counts",
+    "resampled_losses", "score_interval",
 ]  # fmt: skip
 
 BOOTSTRAP_RESAMPLES = 1000
 BOOTSTRAP_SEED = 12345
+# Intervals of fewer are too narrow: ten sentences none of which differs would give one of no width.
+FEWEST_SENTENCES = 100
 # Draw counts are int64 [chunk, sentences]: 100 at a time keep 100,000 sentences under 80 MB.
 CHUNK = 100
 

@@ -183,6 +183,14 @@ def test_progress_is_what_was_planned(entrants, task, quiet_machine):
     assert sum(steps) == plan.steps == 2 * 5 + 2 * (10 + 2 * (4 + 6))
 
 
+def test_few_items_are_warned_of(entrants, task, quiet_machine, monkeypatch):
+    _, found = run(entrants(), task, quiet_machine)
+    assert "quality was scored on 10 items: fewer than 100 say too little, whatever p is" in found.warnings
+    monkeypatch.setattr("edgekit.bench.task_benchmark.FEWEST_SENTENCES", 10)
+    _, found = run(entrants(), task, quiet_machine)
+    assert not [warning for warning in found.warnings if "quality was scored" in warning]
+
+
 def test_a_busy_machine_is_warned_of(entrants, task, quiet_machine):
     _, found = run(entrants(), task, replace(quiet_machine, background_cores_before=1.5))
     assert any(warning.startswith("other work used") for warning in found.warnings)
