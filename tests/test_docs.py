@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -57,6 +58,19 @@ def test_every_command_of_a_page_exists_with_its_options():
             assert options <= known, f"{page.name}: {line}"
             seen.add(words[1])
     assert {"export", "quantize", "pack", "translate", "bench", "serve"} <= seen
+
+
+def test_the_reference_is_made_of_the_modules_that_define_what_apps_use():
+    command = next(block for block in blocks(ROOT / "docs" / "README.md", "bash") if "pdoc" in block)
+    modules = [importlib.import_module(name) for name in re.findall(r"\bedgekit[\w.]*", command)]
+    defined = {name for module in modules for name, value in vars(module).items() if is_of(value, module)}
+    used = {"load", "pivot", "Translator", "TextGenerator", "TranslationOptions", "GenerationOptions", "Cancellation"}
+    assert used | {"Memory", "PivotTranslator", "export", "import_onnx", "quantize_bundle", "EdgekitError"} <= defined
+
+
+def is_of(value, module):
+    """Whether a module defines a value: pdoc shows no other."""
+    return getattr(value, "__module__", None) == module.__name__
 
 
 def test_every_link_of_a_page_leads_somewhere():
