@@ -26,7 +26,7 @@ import numpy as np
 SHAPE = Path(__file__).parents[1] / "export" / "opus_mt_shape.py"
 # No sentence ends by itself, so that all engines write as many tokens.
 NEVER = -1e4
-CALIBRATION_LINES = 300
+CALIBRATION_LINES = 64  # as `edgekit export` takes
 
 
 def write_opus_shape(source: Path, directory: Path) -> None:

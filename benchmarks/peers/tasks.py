@@ -131,7 +131,7 @@ def marian_en_de(quick: bool) -> Task:
 def opus_shape(quick: bool) -> Task:
     """Random weights, random ids, so many tokens each."""
     rows = _random_sources(2, OPUS_VOCABULARY - 1, 0)
-    precisions = ("int8", "int8-low-memory", "fp32")
+    precisions = ("int8", "int8-low-memory", "int8-static", "fp32")
     counts = {batch: max(batch, RANDOM_SENTENCES) for batch in SENTENCES}
     return Task(
         "opus-shape",
