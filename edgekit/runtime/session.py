@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def create_session(
     Args:
         path: an ``.onnx`` file; its external data lies beside it, or in the same packed bundle.
         threads: threads that one product may use; None for `DEFAULT_THREADS`.
-        low_memory: a run's memory is given back at its end, and no huge pages are asked for.
+        low_memory: a run's memory is given back at its end.
 
     Raises:
         InputError: ``threads`` is not a whole number from 1.
@@ -92,7 +91,7 @@ def create_session(
         options.add_session_config_entry(EXTERNAL_DATA_FOLDER, str(path.pack.parent))
         graph = read_packed_graph(path)
     try:
-        with nullcontext() if low_memory else in_huge_pages():
+        with in_huge_pages():
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             give_back_freed()
             return session
