@@ -1,8 +1,8 @@
 """A loaded graph's weights in huge pages, where Linux has them and leaves the choice to each program.
 
 A decoder step reads every weight once, and with pages of 4 kB the processor looks up more addresses than it can
-remember. Measured on one thread with ``madvise`` as the system's choice, medians of five interleaved runs: SmolLM2-135M
-wrote 1.21 (int8) and 1.13 (int4) times as many tokens a second, marian-en-de translated 1.16 times as many sentences.
+remember. With huge ones SmolLM2-135M wrote 1.46 (int8) and 1.35 (int4) times as many tokens a second; models of 10 to
+20 MB, which caches hold, translated about as fast as without (benchmarks/huge_pages).
 
 In: what /proc/self/maps (proc_pid_maps(5)) says before and after a graph is loaded. Out: advice to the kernel about the
 memory that came in between (madvise(2)), and about little else of the program's; where advice is refused nothing has
