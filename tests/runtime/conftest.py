@@ -27,6 +27,15 @@ def student_fp32_bundle(tmp_path_factory, student_bundle):
 
 
 @pytest.fixture(scope="session")
+def two_tokenizers_bundle(tmp_path_factory):
+    """A student whose sides have a vocabulary each."""
+    directory = tmp_path_factory.mktemp("two-tokenizers")
+    sizes = {"vocab": 150, "d": 16, "ffn": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2}
+    make_student(directory, **sizes, separate_vocab=True)
+    return export_checkpoint(read_directory(directory, "student"), "int8", directory / "bundle")
+
+
+@pytest.fixture(scope="session")
 def marian_bundle(tmp_path_factory):
     """A MarianMT of 63 positions in int8."""
     directory = tmp_path_factory.mktemp("marian")

@@ -85,8 +85,8 @@ def test_freed_memory_is_given_back_where_the_c_library_can(monkeypatch):
     assert asked == [0]
 
 
-def test_only_the_side_that_is_encoded_gets_the_tables_for_it(embedded_int8):
-    translator = Translator.load(embedded_int8)
+def test_only_the_side_that_is_encoded_gets_the_tables_for_it(two_tokenizers_bundle):
+    translator = Translator.load(two_tokenizers_bundle)
     translator.translate("Good morning!")
     assert "_segmenter" in vars(translator.source_tokenizer)
     assert "_segmenter" not in vars(translator.target_tokenizer)

@@ -10,13 +10,10 @@ import pytest
 
 import edgekit
 from edgekit.errors import BundleError, InputError, ModelNotFoundError
-from edgekit.export.pipeline import export_checkpoint
-from edgekit.export.sources.local_directory import read_directory
 from edgekit.quality.parallel_text import load_testset
 from edgekit.runtime import load
 from edgekit.runtime.segment import split_text
 from edgekit.runtime.translator import PIECE_TOKENS
-from tests.bergamot_fixture import make_student
 
 BUNDLES = ("embedded_int8", "student_bundle")
 
@@ -219,12 +216,10 @@ def test_eight_callers_at_once_get_what_one_gets(any_translator, texts):
         assert list(pool.map(translate, range(8))) == [expected] * 8
 
 
-def test_the_manifest_and_the_tokenizers_are_at_hand(translator, tmp_path):
+def test_the_manifest_and_the_tokenizers_are_at_hand(translator, two_tokenizers_bundle):
     assert translator.manifest.name == "marian-en-de"
     assert translator.source_tokenizer is translator.target_tokenizer
-    sizes = {"vocab": 150, "d": 16, "ffn": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2}
-    make_student(tmp_path / "student", **sizes, separate_vocab=True)
-    separate = load(export_checkpoint(read_directory(tmp_path / "student", "student"), "int8", tmp_path / "bundle"))
+    separate = load(two_tokenizers_bundle)
     assert separate.source_tokenizer is not separate.target_tokenizer
 
 
