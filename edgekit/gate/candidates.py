@@ -36,7 +36,9 @@ FORMATS: dict[str, dict[str, Format]] = {
         FLOAT: None,
         "int8": SCHEMES["causal-lm"]["int8"].matrices,
         "int8-128": BlockFormat(8, 128),
+        "int8-compact": SCHEMES["causal-lm"]["int4-compact"].format_of("embedding.weight"),
         "int4": SCHEMES["causal-lm"]["int4"].matrices,
+        "int4-compact": SCHEMES["causal-lm"]["int4-compact"].matrices,
         "int4-64": BlockFormat(4, 64, symmetric=False),
     },
 }
