@@ -2,6 +2,7 @@
 
 import mmap
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -80,12 +81,15 @@ def test_only_whole_pages_are_asked_for():
 def test_new_memory_is_advised_and_keeps_what_is_in_it(settings, monkeypatch):
     asked = []
     advise = huge_pages.advise
-    monkeypatch.setattr(huge_pages, "advise", lambda region: (asked.append(region), advise(region)))
+    monkeypatch.setattr(huge_pages, "advise", lambda regions: (asked.extend(regions), advise(regions)))
     old = mmap.mmap(-1, 64 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with huge_pages.in_huge_pages():
         new = mmap.mmap(-1, 8 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         values = np.frombuffer(new, np.uint32)
         values[:] = np.arange(len(values))
+    for thread in threading.enumerate():
+        if thread.name == huge_pages.THREAD_NAME:
+            thread.join()
 
     def is_asked(memory):
         address = np.frombuffer(memory, np.uint8).ctypes.data
@@ -98,7 +102,7 @@ def test_new_memory_is_advised_and_keeps_what_is_in_it(settings, monkeypatch):
 
 def test_where_they_are_forbidden_nothing_is_asked(settings, monkeypatch):
     (settings / "enabled").write_text("always madvise [never]\n")
-    monkeypatch.setattr(huge_pages, "advise", lambda region: pytest.fail(f"asked for {region}"))
+    monkeypatch.setattr(huge_pages, "advise", lambda regions: pytest.fail(f"asked for {regions}"))
     with huge_pages.in_huge_pages():
         memory = mmap.mmap(-1, 8 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     assert len(memory) == 8 * PAGE
