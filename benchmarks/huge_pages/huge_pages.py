@@ -3,8 +3,8 @@
     python benchmarks/huge_pages/huge_pages.py BUNDLE [BUNDLE ...] [--rounds 7] [--json FILE]
 
 In: bundles' directories. Out: for each, medians of processes that take turns: ``per_second``, texts translated or
-tokens written greedily a second of processor time; `edgekit.load` in ms, files verified before and in the page cache; the
-process's resident memory and its huge pages in MB; and the ratio of each round's two speeds, median, least and largest.
+tokens written greedily a second of processor time; `edgekit.load` in ms, files verified before and in the page cache;
+the process's resident memory and its huge pages in MB; and the ratio of each round's two speeds, median, least, largest.
 Linux only; where it gives every program huge pages (``always``) or none (``never``) there is nothing to compare.
 """
 

@@ -39,7 +39,7 @@ def in_huge_pages() -> Iterator[None]:
     if page is None or before is None or (after := anonymous_regions()) is None:
         return
     regions = list(whole_pages(added(before, after), page))
-    # Copying a large model takes half a second: it may be used meanwhile. A process that may have no thread goes without.
+    # Copying a large model takes half a second: it may be used meanwhile. Who may start no thread goes without.
     with suppress(RuntimeError):
         threading.Thread(target=advise, args=(regions,), name=THREAD_NAME, daemon=True).start()
 
