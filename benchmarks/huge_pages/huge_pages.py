@@ -4,7 +4,7 @@
 
 In: bundles' directories. Out: for each, medians of processes that take turns: ``per_second``, texts translated or
 tokens written greedily a second of processor time; `edgekit.load` in ms, files verified before and in the page cache;
-the process's resident memory and its huge pages in MB; and the ratio of each round's two speeds, median, least, largest.
+the process's resident memory and its huge pages in MB; and the ratio of a round's two speeds, median, least, largest.
 Linux only; where it gives every program huge pages (``always``) or none (``never``) there is nothing to compare.
 """
 
