@@ -1,8 +1,8 @@
 """A loaded graph's weights in huge pages, where Linux has them and leaves the choice to each program.
 
 A decoder step reads every weight once, and with pages of 4 kB the processor looks up more addresses than it can
-remember. With huge ones SmolLM2-135M wrote 1.34 (int8) and 1.19 (int4) times as many tokens a second; models of 10 to
-20 MB, which caches hold, translated about as fast as without (benchmarks/huge_pages).
+remember. With huge ones SmolLM2-135M wrote 1.23 (int8) and 1.10 (int4) times as many tokens a second; a model of 10 MB,
+which caches hold, translated about as fast as without (benchmarks/huge_pages).
 
 In: what /proc/self/maps (proc_pid_maps(5)) says before and after a graph is loaded. Out: advice to the kernel about the
 memory that came in between (madvise(2)), and about little else of the program's; where advice is refused nothing has
