@@ -22,7 +22,7 @@ from edgekit.export import export_checkpoint
 from edgekit.export.sources.resolve import resolve_checkpoint
 from edgekit.gate.budget import parse_budget
 from edgekit.gate.calibration import calibrate_on_development
-from edgekit.gate.default_scheme import CALIBRATED, CALIBRATION_TEXTS, is_calibrated_by_default
+from edgekit.gate.default_scheme import CALIBRATED, calibration_texts, is_calibrated_by_default
 from edgekit.gate.search import SearchSettings, search_mix
 from edgekit.quantize.bundle import quantize_bundle
 from edgekit.quantize.scheme import SCHEMES, named_scheme
@@ -69,7 +69,8 @@ def make_bundles(model: str, work: Path, source: str | None) -> tuple[dict[str, 
     manifest = open_bundle(fp32).manifest
     kind = manifest.kind
     # Plain int8 has another name, too: one row is enough.
-    another_name = "int8" if is_calibrated_by_default(manifest) else "int8-blocks" if kind == "causal-lm" else None
+    is_calibrated = is_calibrated_by_default(manifest)
+    another_name = "int8" if is_calibrated else "int8-blocks" if kind == "causal-lm" else None
     bundles, refused, calibration = {FLOAT: fp32}, {}, None
     for name in SCHEMES[kind]:
         path, scheme = directory / name, named_scheme(kind, name)
@@ -78,7 +79,7 @@ def make_bundles(model: str, work: Path, source: str | None) -> tuple[dict[str, 
         try:
             if not path.is_dir():
                 if scheme.needs_calibration and calibration is None:
-                    calibration = calibrate_on_development(fp32, None, CALIBRATION_TEXTS)
+                    calibration = calibrate_on_development(fp32, None, calibration_texts(kind))
                 say(f"{model}: {name}")
                 quantize_bundle(fp32, None, path, scheme=scheme, calibration=calibration)
             # What a checkpoint quantised itself may stay as it is under several names.
@@ -110,7 +111,8 @@ def add_mix(fp32: Path, budgets: list[str], cost: str) -> tuple[Path | None, str
 
 def default_name(bundles: Mapping[str, Path]) -> str:
     """The scheme that plain int8 is."""
-    return CALIBRATED if "int8" not in bundles else "int8"
+    kind = open_bundle(bundles[FLOAT]).manifest.kind
+    return CALIBRATED[kind] if "int8" not in bundles else "int8"
 
 
 def identity(bundle: Path) -> str:

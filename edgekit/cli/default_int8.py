@@ -1,4 +1,4 @@
-"""What the commands make of a model where no scheme is named: int8 of a translator is calibrated, if there is text.
+"""What the commands make of a model where no scheme is named: int8 is calibrated, if there is text for it.
 
 In: a checkpoint, or an fp32 bundle. Out: a bundle, or the scheme and the calibration of one; what was calibrated on is
 said in a line on stderr. `edgekit.gate.default_scheme` decides; everything else is exported as `edgekit.export` does.
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 # Kinds of checkpoints whose weights are floats, and whose languages are known before they are read.
-CALIBRATED_KINDS = ("marian", "seq2seq")
+TRANSLATORS = ("marian", "seq2seq")
+LANGUAGE_MODELS = ("causal-lm", "gguf")
+# Of each kind of model: what is done, and on pieces of what.
+CALIBRATED_WHAT = {
+    "seq2seq": ("activation scales calibrated", "sentences"),
+    "causal-lm": ("activations smoothed as seen", "passages"),
+}
 
 
 def export_by_precision(
@@ -53,23 +59,27 @@ def export_by_precision(
 
 
 def _has_calibrated_default(checkpoint: Checkpoint) -> bool:
-    from edgekit.gate.default_scheme import has_calibrated_default
+    from edgekit.export.model import CausalLMModel
+    from edgekit.export.pipeline import READERS
+    from edgekit.gate.default_scheme import has_calibrated_default, has_smoothed_default
 
-    is_translator = checkpoint.kind in CALIBRATED_KINDS and checkpoint.task == "translation"
+    if checkpoint.kind in LANGUAGE_MODELS:
+        model = READERS[checkpoint.kind](checkpoint)
+        return isinstance(model, CausalLMModel) and has_smoothed_default(model.config, model.source_quantization)
+    is_translator = checkpoint.kind in TRANSLATORS and checkpoint.task == "translation"
     return is_translator and has_calibrated_default(checkpoint.languages["source"], checkpoint.languages["target"])
 
 
 def calibrated_default(fp32: Path, notify: Notify = note) -> tuple[Scheme | None, Calibration | None]:
     """Scheme and calibration of an fp32 bundle's int8 where no scheme is named; (None, None) where it needs none."""
     from edgekit.bundle.read import open_bundle
-    from edgekit.gate.default_scheme import CALIBRATION_TEXTS, calibrate_default, is_calibrated_by_default
+    from edgekit.gate.default_scheme import calibrate_default, calibration_texts, is_calibrated_by_default
 
-    if not is_calibrated_by_default(open_bundle(fp32).manifest):
+    manifest = open_bundle(fp32).manifest
+    if not is_calibrated_by_default(manifest):
         return None, None
-    with progress("calibrating", CALIBRATION_TEXTS) as bar:
+    with progress("calibrating", calibration_texts(manifest.kind)) as bar:
         scheme, calibration = calibrate_default(fp32, lambda _: bar.advance(1))
-    notify(
-        f"int8: activation scales calibrated on {calibration.texts} sentences of edgekit's development text "
-        f"{calibration.name}"
-    )
+    what, pieces = CALIBRATED_WHAT[manifest.kind]
+    notify(f"int8: {what} on {calibration.texts} {pieces} of edgekit's development text {calibration.name}")
     return scheme, calibration

@@ -35,6 +35,7 @@ FORMATS: dict[str, dict[str, Format]] = {
     "causal-lm": {
         FLOAT: None,
         "int8": SCHEMES["causal-lm"]["int8"].matrices,
+        "int8-64": SCHEMES["causal-lm"]["int8-smooth-blocks"].format_of("embedding.weight"),
         "int8-128": BlockFormat(8, 128),
         "int8-compact": SCHEMES["causal-lm"]["int4-compact"].format_of("embedding.weight"),
         "int4": SCHEMES["causal-lm"]["int4"].matrices,

@@ -154,7 +154,8 @@ class _Search:
         ]
         times = self._times(probe, candidates, FLOAT in formats)
         options = self._options(probe, candidates, times)
-        plain = CALIBRATED if is_calibrated_by_default(self.bundle.manifest) else "int8"
+        default = CALIBRATED[self.bundle.manifest.kind]
+        plain = default if default in formats and is_calibrated_by_default(self.bundle.manifest) else "int8"
         trials = Trials(self.bundle, formats, plain, calibration, self.state, self.notify)
         mixes = [mix for mix in thin(plan_mixes(options)) if set(mix.formats.values()) != {FLOAT}]
         if all(set(mix.formats.values()) != {plain} for mix in mixes):

@@ -8,11 +8,13 @@ references don't matter, any pair's set serves that has the language (`developme
 
 from __future__ import annotations
 
+from importlib import resources
+
 from edgekit.errors import InputError
 from edgekit.quality.parallel_text import DEVSETS, TestSet, load_testset, testset_names, testset_pairs
 from edgekit.quality.plain_text import DEVELOPMENT, EvaluationText, load_text
 
-__all__ = ["development_pair", "load_development_pairs", "load_development_text"]
+__all__ = ["development_pair", "has_development_text", "load_development_pairs", "load_development_text"]
 
 DEFAULT_TEXT = "wikitext2-development"
 
@@ -57,6 +59,12 @@ def development_pair(source_language: str | None, target_language: str | None) -
     """
     pairs = testset_pairs(source_language, DEVSETS) if source_language else []
     return next((pair for pair in pairs if pair[1] == target_language), pairs[0] if pairs else None)
+
+
+def has_development_text() -> bool:
+    """Whether the text that `load_development_text` gives for None is packaged: the small wheel has none."""
+    packaged = DEVELOPMENT[DEFAULT_TEXT]
+    return resources.files("edgekit.quality").joinpath(packaged.folder, packaged.file).is_file()
 
 
 def load_development_text(name_or_path: str | None) -> EvaluationText:

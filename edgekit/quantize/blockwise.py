@@ -36,6 +36,7 @@ SHARES = {
     4: (0.72, 0.77, 0.81, 0.85, 0.88, 0.91, 0.94, 0.97, 1.03, 1.07),
     8: (0.965, 0.973, 0.98, 0.985, 0.99, 0.995, 1.005, 1.01),
 }
+SMALLEST_FITTED, MOST_PADDING = 32, 1 / 8
 # Values quantised at a time: the temporaries of a chunk stay in the processor's cache.
 CHUNK = 1 << 16
 
@@ -46,12 +47,15 @@ class BlockFormat:
 
     Attributes:
         bits: 4 or 8.
-        block_size: values that share a scale: 16, 32, 64 or 128.
+        block_size: values that share a scale: 16, 32, 64 or 128; of 64 and 128 only where they fit, see
+            `fitting_block_size`.
         symmetric: no zero points, that is 8 (4 bits) or 128 (8 bits) everywhere.
         least_error: searched scales instead of those of rounding to nearest.
         calibrated: the search weighs each input's error by the input's mean square. Needs calibration.
         activation_aware: AWQ's scales: inputs that are large on average get finer steps. Needs calibration, and
             something before the product that can take the inverse, see `edgekit.quantize.migration`.
+        smoothing: SmoothQuant's alpha: outliers of the input move into the weights; None for none. Needs what
+            ``activation_aware`` needs.
         compact: scales and offsets in fewer bytes, see `edgekit.quantize.compact`.
     """
 
@@ -61,12 +65,23 @@ class BlockFormat:
     least_error: bool = True
     calibrated: bool = False
     activation_aware: bool = False
+    smoothing: float | None = None
     compact: bool = False
 
     @property
     def needs_calibration(self) -> bool:
         """Whether it takes statistics of a product's input."""
-        return self.calibrated or self.activation_aware
+        return self.calibrated or self.activation_aware or self.smoothing is not None
+
+
+def fitting_block_size(length: int, block_size: int) -> int:
+    """The largest of 128, 64 and 32, at most ``block_size``, that pads rows of ``length`` by no more than an eighth.
+
+    Padding is stored and multiplied with, too; blocks of 16 and 32 always fit.
+    """
+    while block_size > SMALLEST_FITTED and -length % block_size > length * MOST_PADDING:
+        block_size //= 2
+    return block_size
 
 
 def quantize_blockwise(

@@ -33,7 +33,7 @@ from edgekit.graph.weights_file import TABLES, Weights, channel_axis
 from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
 from edgekit.quantize.calibration import Calibration, ProductInputs
 from edgekit.quantize.recover import recover_blocks
-from edgekit.quantize.scheme import ChannelFormat, Format, Scheme
+from edgekit.quantize.scheme import Format, Scheme
 
 Floats = NDArray[np.float32]
 Config = Seq2SeqConfig | CausalLMConfig
@@ -108,9 +108,8 @@ def _by_input(name: str, matrix: Tensor) -> Floats:
 
 
 def _is_migrated(named: Format) -> bool:
-    if isinstance(named, BlockFormat):
-        return named.activation_aware
-    return isinstance(named, ChannelFormat) and named.smoothing is not None
+    is_awq = isinstance(named, BlockFormat) and named.activation_aware
+    return is_awq or (named is not None and named.smoothing is not None)
 
 
 def find_absorber(config: Config, weights: Weights, name: str) -> Absorber | str:
@@ -161,9 +160,9 @@ def _up(config: Config, weights: Weights, block: str) -> Absorber | str:
 
 def _factors(named: Format, matrix: Floats, inputs: ProductInputs, absorber: Absorber) -> Floats:
     """One factor for each channel of the absorber."""
-    if isinstance(named, BlockFormat):
+    if isinstance(named, BlockFormat) and named.activation_aware:
         return awq_factors(named, matrix, inputs, absorber)
-    assert isinstance(named, ChannelFormat)
+    assert named is not None
     assert named.smoothing is not None
     largest_weight = absorber.shared(np.abs(matrix).max(axis=1), np.max)
     return smoothquant_factors(absorber.shared(inputs.largest, np.max), largest_weight, named.smoothing)

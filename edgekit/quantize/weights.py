@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 from edgekit.graph.weights_file import Weights, activation_scale_name, channel_axis
-from edgekit.quantize.blockwise import BlockFormat, quantize_blockwise
+from edgekit.quantize.blockwise import BlockFormat, fitting_block_size, quantize_blockwise
 from edgekit.quantize.calibration import Calibration
 from edgekit.quantize.compact import compact_blocks
 from edgekit.quantize.int8 import quantize_per_channel
@@ -68,6 +68,7 @@ def _quantize(name: str, tensor: Tensor, wanted: Format, calibration: Calibratio
     if isinstance(wanted, ChannelFormat):
         weight_only = wanted.activations == "float"
         return quantize_per_channel(matrix, axis, least_error=wanted.least_error, weight_only=weight_only)
+    wanted = dataclasses.replace(wanted, block_size=fitting_block_size(matrix.shape[1 - axis], wanted.block_size))
     recovered = None
     if wanted.bits == 4 and wanted.block_size == RECOVERED_BLOCK_SIZE:
         recovered = recover_blocks(matrix, 1 - axis)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import SourceError
-from edgekit.quantize.blockwise import CHUNK, BlockFormat, quantize_blockwise
+from edgekit.quantize.blockwise import CHUNK, BlockFormat, fitting_block_size, quantize_blockwise
 
 NEAREST_4 = BlockFormat(4, 16, least_error=False)
 FORMATS = [
@@ -167,6 +167,22 @@ def test_a_table_is_cut_along_its_width():
     assert tensor.shape == (30, 40)
     np.testing.assert_array_equal(tensor.values, matrix.values)
     np.testing.assert_array_equal(tensor.dequantize(), matrix.dequantize().T)
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted", "expected"),
+    [
+        (1536, 128, 128),  # twelve blocks, nothing padded
+        (576, 128, 128),  # 640: a ninth more
+        (192, 128, 64),  # 256 would be a third more
+        (144, 128, 32),  # 192 would be a third more
+        (40, 64, 32),
+        (40, 32, 32),
+        (20, 16, 16),
+    ],
+)
+def test_blocks_are_as_large_as_wanted_where_little_is_padded(length, wanted, expected):
+    assert fitting_block_size(length, wanted) == expected
 
 
 def test_the_chunks_make_no_difference():

@@ -88,7 +88,7 @@ def test_a_smoothed_translation_model_is_the_same_function(marian):
 
 
 @pytest.mark.parametrize("make", [make_llama, make_qwen3, make_gemma3])
-@pytest.mark.parametrize("name", ["int8-smooth", "int4-awq"])
+@pytest.mark.parametrize("name", ["int8-smooth", "int8-smooth-blocks", "int4-awq"])
 def test_a_migrated_decoder_only_model_is_the_same_function(make, name):
     case = make()
     migrated, _ = migrate(case.config, case.weights, named_scheme("causal-lm", name), calibration_of(case.weights))
@@ -196,6 +196,25 @@ def test_an_untied_output_layer_takes_its_factors_from_the_last_norm():
     ids = RANDOM.integers(0, VOCAB, 12)
     logits, found = (CausalLMReference(case.config, w, "fp32").logits(ids) for w in (case.weights, migrated))
     np.testing.assert_allclose(found, logits, atol=1e-4 * logits.std())
+
+
+def test_smoothed_blocks_have_smoothquant_factors():
+    """One channel is 50 times as large as the others of its block: most of that moves into the weights."""
+    case = make_llama()
+    name = "layers.0.attention.qkv.weight"
+    scheme = Scheme(None, ((name, named_scheme("causal-lm", "int8-smooth-blocks").format_of(name)),))
+    calibration = calibration_of(case.weights)
+    sample = np.ones_like(calibration.inputs[name].sample)
+    sample[:, 5] = 50
+    inputs = ProductInputs(8, sample[0], sample[0], sample[0] ** 2, sample)
+    calibration = dataclasses.replace(calibration, inputs={**calibration.inputs, name: inputs})
+    migrated, after = migrate(case.config, case.weights, scheme, calibration)
+    assert after is not None
+    expected = smoothquant_factors(inputs.largest, np.abs(case.weights[name]).max(axis=1), 0.7)
+    norm = "layers.0.attention.norm.weight"
+    np.testing.assert_allclose(migrated[norm], case.weights[norm] / expected, rtol=1e-6)
+    np.testing.assert_allclose(after.inputs[name].largest, inputs.largest / expected, rtol=1e-6)
+    assert after.inputs[name].largest.max() < 10 * np.median(after.inputs[name].largest)
 
 
 def test_a_factor_of_one_leaves_every_bit():

@@ -17,6 +17,10 @@ from tests.quantize.random_calibration import calibration_of
 # The other names are other ways to the same graphs; int8 of both kinds and fp32 have tests of their own.
 SEQ2SEQ = ("int8-dynamic", "int8-static", "int8-smooth", "int8-blocks", "int8-weights")
 CAUSAL_LM = ("int8-dynamic", "int8-static", "int8-smooth", "int8-weights", "int4-awq", "int4-compact")
+SMOOTH_BLOCKS = "int8-smooth-blocks"
+NARROW = {"hidden_size": 144, "intermediate_size": 208}
+# Rows that blocks of 64 fit, one of them with padding.
+WIDE = {"hidden_size": 192, "intermediate_size": 240}
 TEXTS = [np.random.default_rng(5).integers(0, VOCAB, length) for length in (9, 2, 33, 4)]
 
 
@@ -44,9 +48,11 @@ def test_a_sentence_does_not_depend_on_its_neighbours(name, marian, tmp_path):
             np.testing.assert_array_equal(choices, alone[i][1])
 
 
-@pytest.mark.parametrize("name", CAUSAL_LM)
-def test_a_text_does_not_depend_on_its_neighbours(name, tmp_path):
-    case = make_llama(hidden_size=144, intermediate_size=208, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
+@pytest.mark.parametrize(
+    ("name", "sizes"), [*((name, NARROW) for name in CAUSAL_LM), (SMOOTH_BLOCKS, NARROW), (SMOOTH_BLOCKS, WIDE)]
+)
+def test_a_text_does_not_depend_on_its_neighbours(name, sizes, tmp_path):
+    case = make_llama(**sizes, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
     scheme = SCHEMES["causal-lm"][name]
     session = CausalLMSession(tmp_path, case.config, quantized(case.config, case.weights, scheme), scheme.precision)
 
@@ -63,4 +69,7 @@ def test_a_text_does_not_depend_on_its_neighbours(name, tmp_path):
 
 def test_every_scheme_is_tried_here_or_where_graphs_are_tested():
     assert set(SCHEMES["seq2seq"]) - {"fp32", "int8"} == set(SEQ2SEQ)
-    assert set(SCHEMES["causal-lm"]) - {"fp32", "int8", "int8-blocks", "int4", "int4-calibrated"} == set(CAUSAL_LM)
+    assert set(SCHEMES["causal-lm"]) - {"fp32", "int8", "int8-blocks", "int4", "int4-calibrated"} == {
+        *CAUSAL_LM,
+        SMOOTH_BLOCKS,
+    }
