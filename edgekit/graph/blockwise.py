@@ -1,18 +1,19 @@
 """Nodes for matrices in blocks (`BlockQuantizedTensor`): products, and rows of an embedding from the same bytes.
 
-MatMulNBits and GatherBlockQuantized are onnxruntime's, domain com.microsoft. Neither knows offsets (ggml's Q4_1), so
-what they add is calculated beside: ``sum over blocks of offset * sum(x in the block)``, one small product.
+MatMulNBits and GatherBlockQuantized are onnxruntime's, domain com.microsoft. Neither knows offsets (ggml's Q4_1). What
+they add is ``sum over blocks of offset * sum(x in the block)``: a small product beside, where they are floats; the same
+product with the sums behind ``x``, where they are blocks behind the matrix's own (`edgekit.graph.folded_offsets`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.folded_offsets import folded_length
 from edgekit.graph.tensors import BlockQuantizedTensor
-from edgekit.graph.weights_file import OFFSET_STEPS, OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX
+from edgekit.graph.weights_file import OFFSET_SUFFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX
 
 if TYPE_CHECKING:
     from edgekit.graph.emitter import Emitter
@@ -34,19 +35,24 @@ def block_product(
         accuracy_level: MatMulNBits' own: 0 keeps ``x`` in float, 4 quantises it to int8, block by block.
     """
     zero_points = None if tensor.zero_points is None else emit.weight(name + ZERO_POINT_SUFFIX)
+    length, sums = tensor.length, None
+    if tensor.offsets is not None:
+        padded, sums = _with_block_sums(emit, x, tensor)
+        if isinstance(tensor.offsets, BlockQuantizedTensor):
+            x, length, sums = emit.op("Concat", padded, sums, axis=1), folded_length(tensor), None
     product = emit.op(
         "MatMulNBits",
         *(x, emit.weight(name), _scales(emit, name), zero_points, None, bias),
         domain=MICROSOFT,
-        K=tensor.length,
+        K=length,
         N=tensor.values.shape[0],
         bits=tensor.bits,
         block_size=tensor.block_size,
         accuracy_level=accuracy_level,
     )
-    if tensor.offsets is None:
+    if sums is None:
         return product
-    return emit.op("Gemm", _block_sums(emit, x, tensor), _offsets(emit, name), product, transB=1)
+    return emit.op("Gemm", sums, emit.weight(name + OFFSET_SUFFIX), product, transB=1)
 
 
 def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.Value) -> ir.Value:
@@ -64,7 +70,7 @@ def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.V
         quantize_axis=1,
     )
     if tensor.offsets is not None:
-        offsets = emit.op("Unsqueeze", emit.op("Gather", _offsets(emit, name), ids, axis=0), emit.ints(-1))
+        offsets = emit.op("Unsqueeze", emit.op("Gather", emit.weight(name + OFFSET_SUFFIX), ids, axis=0), emit.ints(-1))
         by_block = emit.op("Reshape", rows, emit.ints(-1, blocks, tensor.block_size))
         rows = emit.op("Reshape", emit.op("Add", by_block, offsets), emit.ints(-1, blocks * tensor.block_size))
     if tensor.length == blocks * tensor.block_size:
@@ -74,25 +80,14 @@ def block_rows(emit: Emitter, name: str, tensor: BlockQuantizedTensor, ids: ir.V
 
 def _scales(emit: Emitter, name: str) -> ir.Value:
     """A tensor's scales in float32; onnxruntime calculates them at load where they are stored in fewer bytes."""
-    return _as_float(emit, emit.weight(name + SCALE_SUFFIX))
-
-
-def _offsets(emit: Emitter, name: str) -> ir.Value:
-    """A tensor's offsets in float32; those stored as int8 are sixteenths of their block's scale."""
-    stored = emit.weight(name + OFFSET_SUFFIX)
-    if stored.dtype != ir.DataType.INT8:
-        return stored
-    parts = emit.op("Div", _as_float(emit, stored), emit.constant(np.array(OFFSET_STEPS)))
-    return emit.op("Mul", _scales(emit, name), parts)
-
-
-def _as_float(emit: Emitter, stored: ir.Value) -> ir.Value:
+    stored = emit.weight(name + SCALE_SUFFIX)
     return stored if stored.dtype == ir.DataType.FLOAT else emit.op("Cast", stored, to=ir.DataType.FLOAT)
 
 
-def _block_sums(emit: Emitter, x: ir.Value, tensor: BlockQuantizedTensor) -> ir.Value:
-    """The sum of each block of ``x``: ``float32 [rows, blocks]``."""
+def _with_block_sums(emit: Emitter, x: ir.Value, tensor: BlockQuantizedTensor) -> tuple[ir.Value, ir.Value]:
+    """``x`` filled up to whole blocks with zeros, and the sum of each block, ``float32 [rows, blocks]``."""
     blocks, size = tensor.scales.shape[1], tensor.block_size
     if missing := blocks * size - tensor.length:
         x = emit.op("Pad", x, emit.ints(0, 0, 0, missing))
-    return emit.op("ReduceSum", emit.op("Reshape", x, emit.ints(-1, blocks, size)), emit.ints(-1), keepdims=0)
+    by_block = emit.op("Reshape", x, emit.ints(-1, blocks, size))
+    return x, emit.op("ReduceSum", by_block, emit.ints(-1), keepdims=0)

@@ -56,13 +56,17 @@ def describe_quantization(weights: Weights, precision: str, models: Iterable[ir.
 
 
 def _describe_blocks(name: str, tensor: BlockQuantizedTensor) -> TensorQuantization:
+    offset = None
+    if tensor.offsets is not None:
+        # Its own name: they lie behind the values, in the same arrays.
+        offset = name if isinstance(tensor.offsets, BlockQuantizedTensor) else name + OFFSET_SUFFIX
     return TensorQuantization(
         dtype=f"uint{tensor.bits}",
         scale=name + SCALE_SUFFIX,
         granularity="per-block",
         block_size=tensor.block_size,
         zero_point=None if tensor.zero_points is None else name + ZERO_POINT_SUFFIX,
-        offset=None if tensor.offsets is None else name + OFFSET_SUFFIX,
+        offset=offset,
     )
 
 

@@ -12,6 +12,7 @@ import dataclasses
 
 import numpy as np
 
+from edgekit.graph.folded_offsets import join_offsets
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 from edgekit.graph.weights_file import ACTIVATION_SCALE_SUFFIX, Weights
 
@@ -102,11 +103,16 @@ def _integer_product(x: Array, scale: Array, weight: QuantizedTensor, transposed
 
 
 def _block_product(x: Array, weight: BlockQuantizedTensor) -> Array:
-    """MatMulNBits with accuracy level 4: each block of ``x`` has its own step, max|block| / 127."""
+    """MatMulNBits with accuracy level 4: each block of ``x`` has its own step, max|block| / 127.
+
+    Offsets in blocks are rows of the matrix that the sums of ``x``'s blocks meet, which are rounded like ``x``.
+    """
     blocks, size = weight.scales.shape[1], weight.block_size
     padded = np.zeros((len(x), blocks * size), np.float32)
     padded[:, : weight.length] = x
     by_block = padded.reshape(len(x), blocks, size)
+    if isinstance(weight.offsets, BlockQuantizedTensor):
+        return _block_product(np.concatenate([padded, by_block.sum(axis=2)], axis=1), join_offsets(weight))
     scale = np.abs(by_block).max(axis=2, keepdims=True) * np.float32(1 / 127)
     rounded = np.rint(by_block / np.where(scale > 0, scale, 1)) * scale
     matrix = dataclasses.replace(weight, offsets=None).dequantize()

@@ -94,6 +94,8 @@ class BlockQuantizedTensor:
         zero_points: ``uint8 [rows, ceil(blocks * bits / 8)]``, packed; None where all are 8 (4 bits) or 128 (8 bits).
         offsets: ``float32 [rows, blocks]``, finite: what is added to each value of a block (the minima of ggml's
             Q4_1). MatMulNBits has no such term; in a product it is the sum of each block's inputs times its offset.
+            Or a table ``[rows, blocks]`` in blocks of the same bits and size, with zero points where the values have
+            them: it is stored behind the values of a matrix, see `edgekit.graph.folded_offsets`.
 
     Raises:
         SourceError: Any of the above does not hold.
@@ -105,7 +107,7 @@ class BlockQuantizedTensor:
     bits: int
     axis: int = 0
     zero_points: NDArray[np.uint8] | None = None
-    offsets: NDArray[np.float32] | None = None
+    offsets: "NDArray[np.float32] | BlockQuantizedTensor | None" = None
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
@@ -122,13 +124,28 @@ class BlockQuantizedTensor:
                 f"{blocks} blocks of {self.block_size} values can't hold rows of {self.length} values exactly"
             )
         _check_array("scales", self.scales, np.float32, 2, (rows, blocks))
-        if self.offsets is not None:
+        if isinstance(self.offsets, BlockQuantizedTensor):
+            self._check_offsets(self.offsets)
+        elif self.offsets is not None:
             _check_array("offsets", self.offsets, np.float32, 2, (rows, blocks))
         if self.zero_points is not None:
             _check_array("zero points", self.zero_points, np.uint8, 2, (rows, -(-blocks * self.bits // 8)))
         for what, array in (("scales", self.scales), ("offsets", self.offsets)):
-            if array is not None and not np.all(np.isfinite(array)):
+            if isinstance(array, np.ndarray) and not np.all(np.isfinite(array)):
                 raise SourceError(f"a block-quantised tensor's {what} must be finite; the weights are damaged")
+
+    def _check_offsets(self, offsets: "BlockQuantizedTensor") -> None:
+        expected, found = (
+            f"{kind.bits} bits in blocks of {kind.block_size}, zero points: {kind.zero_points is not None}"
+            for kind in (self, offsets)
+        )
+        if self.axis != 0 or offsets.axis != 1 or offsets.offsets is not None:
+            raise SourceError("offsets in blocks need a matrix (axis 0), and to be a table (axis 1) without offsets")
+        if offsets.shape != self.scales.shape or found != expected:
+            raise SourceError(
+                f"a block-quantised tensor's offsets must be a table {list(self.scales.shape)} of {expected}, "
+                f"found {list(offsets.shape)} of {found}"
+            )
 
     @property
     def block_size(self) -> int:
@@ -157,23 +174,32 @@ class BlockQuantizedTensor:
             return np.full(blocks, 1 << (self.bits - 1), np.uint8)
         return self.zero_points if self.bits == 8 else _unpack_nibbles(self.zero_points)[:, : blocks[1]]
 
+    def unpacked_offsets(self) -> NDArray[np.float32]:
+        """The offsets as numbers, however they are kept: ``float32 [rows, blocks]``, zeros where there are none."""
+        if self.offsets is None:
+            return np.zeros_like(self.scales)
+        return self.offsets.dequantize() if isinstance(self.offsets, BlockQuantizedTensor) else self.offsets
+
     def dequantize(self) -> NDArray[np.float32]:
         """The float32 values, a new C-ordered array of `shape`: a product rounded once, then the offset's sum once."""
         rows = np.subtract(self.unpacked_values(), self.unpacked_zero_points()[:, :, None], dtype=np.float32)
         rows *= self.scales[:, :, None]
         if self.offsets is not None:
-            rows += self.offsets[:, :, None]
+            rows += self.unpacked_offsets()[:, :, None]
         matrix = rows.reshape(rows.shape[0], -1)[:, : self.length]
         return np.ascontiguousarray(matrix.T if self.axis == 0 else matrix)
 
     def rows(self, index: NDArray[np.integer] | slice) -> "BlockQuantizedTensor":
         """The rows that ``index`` chooses, in its order (outputs of a product, entries of a table), same blocks."""
+        offsets = self.offsets
+        if offsets is not None:
+            offsets = offsets.rows(index) if isinstance(offsets, BlockQuantizedTensor) else offsets[index]
         return replace(
             self,
             values=self.values[index],
             scales=self.scales[index],
             zero_points=None if self.zero_points is None else self.zero_points[index],
-            offsets=None if self.offsets is None else self.offsets[index],
+            offsets=offsets,
         )
 
 
@@ -193,8 +219,8 @@ def pack_values(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def concatenate_outputs(tensors: Sequence[Tensor]) -> Tensor:
     """Matrices ``[in, out]`` side by side along ``out``, as fused projections want them (QKV, gate and up).
 
-    Blocks stay as they are where all tensors have blocks of one size and width along ``in``; else everything is
-    dequantised and the result is float32.
+    Blocks stay as they are where all tensors have blocks of one size and width along ``in``, their offsets as floats;
+    else everything is dequantised and the result is float32.
     """
     blocks = [tensor for tensor in tensors if isinstance(tensor, BlockQuantizedTensor)]
     kinds = {(tensor.bits, tensor.block_size, tensor.length, tensor.axis) for tensor in blocks}
@@ -204,7 +230,7 @@ def concatenate_outputs(tensors: Sequence[Tensor]) -> Tensor:
     if any(tensor.zero_points is not None for tensor in blocks):
         zero_points = np.concatenate([pack_values(t.unpacked_zero_points(), t.bits) for t in blocks])
     if any(tensor.offsets is not None for tensor in blocks):
-        offsets = np.concatenate([np.zeros_like(t.scales) if t.offsets is None else t.offsets for t in blocks])
+        offsets = np.concatenate([tensor.unpacked_offsets() for tensor in blocks])
     return replace(
         blocks[0],
         values=np.concatenate([tensor.values for tensor in blocks]),

@@ -7,8 +7,8 @@ name. Layout: https://github.com/huggingface/safetensors#format (8-byte header l
 
 In: `Weights`. Out: ``weights.safetensors``; a `QuantizedTensor` becomes ``name`` (int8) and ``name_scale`` (float32), a
 `BlockQuantizedTensor` ``name`` (uint8 blocks), ``name_scale`` and, where it has them, ``name_zero_point`` (uint8) and
-``name_offset``. The last two floats are stored in fewer bytes where nothing is lost by it: scales as float16 if all are
-such numbers, offsets as int8 if all are sixteenths of their block's scale.
+``name_offset``. Offsets in blocks lie behind the values' blocks in the same arrays (`edgekit.graph.folded_offsets`).
+Scales are stored as float16 if all are such numbers. Earlier files have int8 offsets: sixteenths of the block's scale.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import numpy as np
 
 from edgekit.bundle.manifest import TensorQuantization
 from edgekit.errors import BundleError
+from edgekit.graph.folded_offsets import join_offsets, split_offsets
 from edgekit.graph.tensors import BlockQuantizedTensor, QuantizedTensor, Tensor
 
 WEIGHTS_FILE = "weights.safetensors"
 SCALE_SUFFIX, ZERO_POINT_SUFFIX, OFFSET_SUFFIX = "_scale", "_zero_point", "_offset"
-# Stored as int8, an offset is so many of this part of its block's scale.
-OFFSET_STEPS = np.float32(16)
+# Of an earlier file: stored as int8, an offset is so many of this part of its block's scale.
+_OFFSET_STEPS = np.float32(16)
 # Behind a product's layer: the one scale, ``float32 []``, that its input is quantised with.
 ACTIVATION_SCALE_SUFFIX = ".activation_scale"
 # Tables are [vocabulary, d_model], one scale a row; all other matrices are [in, out], one scale a column.
@@ -139,30 +140,33 @@ def _quantized_tensor(
     if entry.block_size is None:
         scale_axis = None if entry.granularity == "per-tensor" else axis
         return QuantizedTensor(arrays[name], arrays[entry.scale], scale_axis, entry.activations == "float")
-    rows_along = 1 - axis
+    rows_along, is_folded = 1 - axis, entry.offset == name
+    length = shape[rows_along] if shape else None
     scales = arrays[entry.scale].astype(np.float32, copy=False)
-    return BlockQuantizedTensor(
+    stored = BlockQuantizedTensor(
         values=arrays[name],
         scales=scales,
-        length=shape[rows_along] if shape else math.prod(arrays[entry.scale].shape[1:]) * entry.block_size,
+        length=math.prod(scales.shape[1:]) * entry.block_size if is_folded or length is None else length,
         bits=4 if entry.dtype == "uint4" else 8,
         axis=rows_along,
         zero_points=None if entry.zero_point is None else arrays[entry.zero_point],
-        offsets=None if entry.offset is None else _offsets(arrays[entry.offset], scales),
+        offsets=None if entry.offset is None or is_folded else _offsets(arrays[entry.offset], scales),
     )
+    return split_offsets(stored, length) if is_folded else stored
 
 
 def _offsets(stored: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    return scales * (stored.astype(np.float32) / OFFSET_STEPS) if stored.dtype == np.int8 else stored
+    return scales * (stored.astype(np.float32) / _OFFSET_STEPS) if stored.dtype == np.int8 else stored
 
 
 def _block_arrays(tensor: BlockQuantizedTensor) -> dict[str, np.ndarray]:
     """The arrays of a tensor by the suffix of their names."""
+    stored = join_offsets(tensor) if isinstance(tensor.offsets, BlockQuantizedTensor) else tensor
     arrays: dict[str, np.ndarray | None] = {
-        "": tensor.values,
-        SCALE_SUFFIX: _smallest_scales(tensor.scales),
-        ZERO_POINT_SUFFIX: tensor.zero_points,
-        OFFSET_SUFFIX: None if tensor.offsets is None else _smallest_offsets(tensor.offsets, tensor.scales),
+        "": stored.values,
+        SCALE_SUFFIX: _smallest_scales(stored.scales),
+        ZERO_POINT_SUFFIX: stored.zero_points,
+        OFFSET_SUFFIX: None if stored.offsets is None else stored.unpacked_offsets(),
     }
     return {suffix: array for suffix, array in arrays.items() if array is not None}
 
@@ -171,12 +175,6 @@ def _smallest_scales(scales: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         half = scales.astype(np.float16)
     return half if np.array_equal(half, scales) else scales
-
-
-def _smallest_offsets(offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    steps = np.rint(np.divide(offsets * OFFSET_STEPS, scales, out=np.zeros_like(offsets), where=scales != 0))
-    small = np.clip(steps, -128, 127).astype(np.int8)
-    return small if np.array_equal(_offsets(small, scales), offsets) else offsets
 
 
 def stored_tensors(directory: Path) -> dict[str, StoredTensor]:

@@ -22,12 +22,12 @@ def settle_offsets(tensor: BlockQuantizedTensor) -> BlockQuantizedTensor:
     """The same values with the smallest offsets; a tensor without offsets is given back as it is."""
     if tensor.offsets is None:
         return tensor
-    before = tensor.unpacked_zero_points().astype(np.float32)
+    before, offsets = tensor.unpacked_zero_points().astype(np.float32), tensor.unpacked_offsets()
     usable = np.abs(tensor.scales) >= np.finfo(np.float32).tiny
-    steps = np.divide(tensor.offsets, tensor.scales, out=np.zeros_like(before), where=usable)
+    steps = np.divide(offsets, tensor.scales, out=np.zeros_like(before), where=usable)
     after = np.clip(np.rint(before - steps), 0, (1 << tensor.bits) - 1)
     return dataclasses.replace(
         tensor,
         zero_points=pack_values(after.astype(np.uint8), tensor.bits),
-        offsets=tensor.offsets + (after - before) * tensor.scales,
+        offsets=offsets + (after - before) * tensor.scales,
     )

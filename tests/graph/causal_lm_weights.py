@@ -12,6 +12,7 @@ IN_BLOCKS = {
     "4 bits": {"bits": 4, "block_size": 32},
     "4 bits with zero points": {"bits": 4, "block_size": 16, "symmetric": False},
     "4 bits with offsets": {"bits": 4, "block_size": 32, "offsets": True},
+    "4 bits with folded offsets": {"bits": 4, "block_size": 16, "symmetric": False, "offsets": "folded"},
     "8 bits": {"bits": 8, "block_size": 32},
     "8 bits with zero points and offsets": {"bits": 8, "block_size": 64, "symmetric": False, "offsets": True},
 }
@@ -38,8 +39,12 @@ def _quantize(name, array, form):
         return quantize_per_channel(array, channel_axis(name))
     options = dict(IN_BLOCKS[form])
     offsets = options.pop("offsets", False)
-    tensor = quantize_blockwise(array, BlockFormat(**options, least_error=False), axis=1 - channel_axis(name))
-    if not offsets:
+    kind = BlockFormat(**options, least_error=False)
+    tensor = quantize_blockwise(array, kind, axis=1 - channel_axis(name))
+    if not offsets or (offsets == "folded" and tensor.axis == 1):
         return tensor
     random = np.random.default_rng(len(name))
-    return dataclasses.replace(tensor, offsets=0.05 * random.standard_normal(tensor.scales.shape, np.float32))
+    found = 0.05 * random.standard_normal(tensor.scales.shape, np.float32)
+    return dataclasses.replace(
+        tensor, offsets=quantize_blockwise(found, kind, axis=1) if offsets == "folded" else found
+    )

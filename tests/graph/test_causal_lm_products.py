@@ -85,7 +85,11 @@ def test_weights_come_back_from_their_file_as_they_went_in(case, form, tmp_path)
 def _arrays(tensor):
     if isinstance(tensor, np.ndarray):
         return {"values": tensor}
-    return {name: value for name, value in vars(tensor).items() if value is not None}
+    arrays = {name: value for name, value in vars(tensor).items() if value is not None}
+    offsets = arrays.pop("offsets", None)
+    if isinstance(offsets, BlockQuantizedTensor):
+        return arrays | {f"offsets.{name}": value for name, value in _arrays(offsets).items()}
+    return arrays if offsets is None else {**arrays, "offsets": offsets}
 
 
 def test_each_tensor_may_have_a_form_of_its_own(tmp_path):
