@@ -70,7 +70,8 @@ class TensorQuantization:
 
     A per-block tensor (``uint4`` or ``uint8``) has one scale for each ``block_size`` weights that meet one output, and
     may have ``zero_point`` and ``offset``, the names of tensors with one entry a block each:
-    ``value = (q - zero_point) * scale + offset``, with a zero point in the middle (8 or 128) where there is none.
+    ``value = (q - zero_point) * scale + offset``, with a zero point in the middle (8 or 128) where there is none. An
+    ``offset`` that is the tensor's own name is in blocks behind its values (`edgekit.graph.folded_offsets`).
 
     ``activations`` says how the product with the tensor takes its input: ``per-row`` or ``per-block`` (int8 with a
     scale found for each row, or block of it), ``static`` (int8 with the scale that the tensor ``activation_scale``

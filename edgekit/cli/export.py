@@ -59,9 +59,9 @@ def command(
 ) -> None:
     """Build a bundle from MODEL: a recipe's name (see `edgekit models`), org/name on the hub, or a local checkpoint.
 
-    int8 of a translator has activation scales, calibrated on packaged text of its source language where there is some.
-    A local checkpoint is a directory as the hub has them, of a family that `edgekit models` lists, one of Bergamot's
-    files, or a GGUF file; edgekit[optimum] adds what optimum exports. int4 is for decoder-only models.
+    int8 is calibrated on packaged text where there is some: a translator's activation scales, a language model's
+    smoothing. A local checkpoint is a directory as the hub has them, of a family that `edgekit models` lists, one
+    of Bergamot's files, or a GGUF file; edgekit[optimum] adds what optimum exports. int4 is for decoder-only models.
     --max-loss and --search are explained by `edgekit quantize --help`.
 
     \b

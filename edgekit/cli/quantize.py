@@ -39,10 +39,10 @@ def command(
 ) -> None:
     """Write a quantised bundle from the fp32 BUNDLE: a directory, or the name of an exported model.
 
-    int8 of a translator has activation scales, calibrated on packaged text of its source language where there is some.
-    int4 is for decoder-only models. With --max-loss the bundle is measured against fp32 on development text, more of
-    it as long as that decides nothing, and kept only if the upper bound of the loss is within the budget; --search
-    finds the fastest mix of formats that is. docs/quantisation.md has the schemes and what is measured how.
+    int8 is calibrated on packaged text where there is some: a translator's activation scales, a language model's
+    smoothing. int4 is for decoder-only models. With --max-loss the bundle is measured against fp32 on development
+    text, more of it as long as that decides nothing, and kept only if the upper bound of the loss is within the budget;
+    --search finds the fastest mix of formats that is. docs/quantisation.md has the schemes and what is measured how.
 
     \b
     Examples:

@@ -274,6 +274,16 @@ def test_without_precisions_all_of_the_task_are_exported(cache, text_checkpoint,
     assert bundles_for("tiny-lm", None) == paths
 
 
+def test_int8_of_a_language_model_is_smoothed_and_said_to_be(cache, tmp_path, notes):
+    checkpoint = save_checkpoint(tmp_path / "tiny-llama", make_model("llama"))
+    (path,) = bundles_for(str(checkpoint), ["int8"], notify=notes.append)
+    assert open_bundle(path).manifest.measured["calibration"]["texts"] == 16
+    assert notes[-1] == (
+        "int8: activations smoothed as seen on 16 passages of edgekit's development text wikitext2-development"
+    )
+    assert [entry.name for entry in cache.iterdir()] == [path.name]  # the fp32 bundle in between is gone
+
+
 def test_a_translator_has_two_precisions(cache, notes):
     assert bundles_for("marian-en-de", None, "embedded", notes.append) == [
         cache / "marian-en-de-fp32",
