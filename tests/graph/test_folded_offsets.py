@@ -104,10 +104,10 @@ def run(tensor, x, directory, accuracy):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize(("bits", "zero_points"), [(4, True), (4, False), (8, True)])
-def test_the_graph_calculates_what_the_reference_does(length, bits, zero_points, tmp_path):
+@pytest.mark.parametrize(("bits", "size", "zero_points"), [(4, 32, True), (4, 16, False), (8, 16, True)])
+def test_the_graph_calculates_what_the_reference_does(length, bits, size, zero_points, tmp_path):
     x = np.random.default_rng(1).normal(size=(7, length)).astype(np.float32)
-    tensor = folded(length, bits, zero_points=zero_points)
+    tensor = folded(length, bits, size, zero_points=zero_points)
     (found, first, last), expected, model = run(tensor, x, tmp_path, f"int{bits}")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert "Gemm" not in {node.op_type for node in model.graph}
