@@ -100,9 +100,9 @@ _FOUR_BITS = BlockFormat(4, 32, symmetric=False)
 _EIGHT_BITS = BlockFormat(8, 32, symmetric=False)
 # The embedding is the output layer too wherever the two are tied: in 4 bits it alone cost 6 % of perplexity.
 _TABLES_IN_EIGHT_BITS = (("embedding.weight", _EIGHT_BITS), ("output.weight", _EIGHT_BITS))
-# A table's zero points would take a thirtieth more; a Q8_0 table, the usual one in a GGUF file, has none.
+# In blocks of 64 a table takes a sixtieth less than in blocks of 32 without zero points, and a step 5 % less time.
 _COMPACT = dataclasses.replace(_FOUR_BITS, compact=True)
-_COMPACT_TABLE = BlockFormat(8, 32, compact=True)
+_COMPACT_TABLE = BlockFormat(8, 64, symmetric=False, compact=True)
 # Measured on SmolLM2-135M: blocks of 64 are 1.2 times as fast as blocks of 32 and diverge 1.7 times as far, since one
 # large input coarsens all 64 of a block; smoothed, no farther. Of alpha 0.5, 0.6, 0.7 and 0.8 this was the best. Blocks
 # of 128 are 1.3 times as fast, but onnxruntime 1.32 multiplies one row by another kernel than several there: a text
