@@ -1,8 +1,8 @@
 """Offsets stored as blocks behind the values that they belong to, so that one product does both.
 
 What offsets add to a product is ``sum over blocks of offset * sum(x in the block)``: a product of the sums with a
-matrix of offsets. In float, beside the values, it takes 15 % of a decoding step of SmolLM2-135M. Behind the values, 6 %:
-each row of the matrix has one value a block more, and the same kernel multiplies it with ``[x, sums of x's blocks]``::
+matrix of offsets. In float, beside the values, it takes 15 % of a decoding step of SmolLM2-135M; behind them, 6 %. Each
+row of the matrix then has one value a block more, and the same kernel multiplies it with ``[x, sums of x's blocks]``::
 
     own values, filled up to whole blocks | offsets, one a block, in blocks of their own
 
