@@ -60,14 +60,17 @@ class Scored:
         file: Where they are kept.
         origin: What they depend on but the engine; those of another origin are dropped.
         sums: An entry of `score_window` for each window so far.
+        size_bytes: All files of the model, as they were when scoring began.
     """
 
     contender: Contender
     file: Path
     origin: dict[str, Any]
     sums: list[dict[str, Any]] = field(default_factory=list)
+    size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.size_bytes = sum(file.stat().st_size for file in files_of(self.contender.model))
         lines = self.file.read_text(encoding="ascii").splitlines(keepends=True) if self.file.exists() else []
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         if found and found[0] == self.origin | {"version": found[0]["version"]}:
@@ -140,7 +143,7 @@ def summarise(kept: list[Scored], windows: list[Window], text: EvaluationText) -
             "version": one.contender.version,
             "bits": one.contender.bits,
             "model": one.contender.model.name,
-            "bytes": sum(file.stat().st_size for file in files_of(one.contender.model)),
+            "bytes": one.size_bytes,
             # Losses by byte and word are of a whole text, and these windows are its beginning.
             "perplexity": {name: found[name] for name in ("tokens", "nats_per_token", "perplexity", "ci95")},
         }

@@ -68,11 +68,11 @@ def test_a_torn_line_is_measured_again(quality, kept):
     one = kept("peer", [{"nats": 1.5}])
     with one.file.open("a") as file:
         file.write('{"nats": 2')
-    found = quality.Scored(quality.Contender("peer", 4, Path("any")), one.file, one.origin)
+    found = quality.Scored(quality.Contender("peer", 4, one.contender.model), one.file, one.origin)
     assert (found.sums, found.contender.version) == ([{"nats": 1.5}], "1.0")
     found.begin()
     found.add({"nats": 2.5})
-    again = quality.Scored(quality.Contender("peer", 4, Path("any")), one.file, one.origin)
+    again = quality.Scored(quality.Contender("peer", 4, one.contender.model), one.file, one.origin)
     assert again.sums == [{"nats": 1.5}, {"nats": 2.5}]
 
 
