@@ -75,12 +75,12 @@ def common_length(one: list[int], other: list[int]) -> int:
 
 def print_rows(rows: list[Row]) -> None:
     """One line a row, and for each of edgekit's bundles which peer was the better one."""
-    print(f"{'threads':>7} {'bits':>4} {'prefill tok/s':>22} {'decode tok/s':>20} {'% lost':>18}  engine, model")
+    print(f"{'threads':>7} {'bits':>4} {'prefill tok/s':>22} {'decode tok/s':>20} {'% lost':>20}  engine, model")
     for row in rows:
         cells = [f"{row[name]['median']:.1f} [{row[name]['min']:.0f}-{row[name]['max']:.0f}]" for name in FIGURES]
         lost = show_loss(row["perplexity_loss"]) if "perplexity_loss" in row else ""
         name = f"{row['engine']}, {row['model']}"
-        print(f"{row['threads']:>7} {row['bits']:>4} {cells[0]:>22} {cells[1]:>20} {lost:>18}  {name}")
+        print(f"{row['threads']:>7} {row['bits']:>4} {cells[0]:>22} {cells[1]:>20} {lost:>20}  {name}")
         for bundle, found in row.get("edgekit_ratios", {}).items():
             print(
                 f"{bundle:>60} / it, prefill and decode: {', '.join(show_ratio(found[figure]) for figure in FIGURES)}"
