@@ -8,6 +8,7 @@ import pytest
 from tests.graph.causal_lm_checkpoints import VOCAB, make_gemma3, make_gpt2, make_llama, make_qwen3
 from tests.graph.causal_lm_session import CausalLMSession
 from tests.graph.causal_lm_weights import in_form, precision_of
+from tests.graph.row_kernels import need_rows_that_agree
 
 CAPACITY, STEPS = 48, 4
 RANDOM = np.random.default_rng(5)
@@ -30,6 +31,7 @@ def case(request):
 
 @pytest.fixture(scope="module", params=["fp32", "int8", "4 bits", "8 bits"])
 def session(request, case, tmp_path_factory):
+    need_rows_that_agree(precision_of(request.param))
     directory = tmp_path_factory.mktemp("model")
     weights = in_form(case.weights, request.param)
     return CausalLMSession(directory, case.config, weights, precision_of(request.param))
