@@ -87,7 +87,7 @@ class SpeedMeasurement:
         load_ms: Load of the bundle, its files verified before and in the page cache.
         prefill_tokens_per_second: By prompt length.
         decode_tokens_per_second: Tokens after the first by their time, each in a step of its own.
-        lookup_tokens_per_second: The same with prompt lookup, which is how a greedy text is generated unless told.
+        lookup_tokens_per_second: The same with prompt lookup, which a caller asks for.
         first_token_ms: From a text's ids to the first token's, for the first prompt length.
         decode: Prompt and new tokens of the text that decode was timed on.
         peak_rss_bytes: Largest resident memory of the measured process, its interpreter and libraries included.

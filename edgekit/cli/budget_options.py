@@ -178,10 +178,16 @@ def _calibration(fp32: Path, scheme: Scheme, dev: str | None) -> Calibration | N
     """Statistics of the fp32 bundle's activations on development text, where the scheme needs them."""
     if not scheme.needs_calibration:
         return None
+    from edgekit.bundle.read import open_bundle
     from edgekit.gate.calibration import calibrate_on_development
+    from edgekit.gate.default_scheme import CALIBRATED, calibration_texts
+    from edgekit.quantize.scheme import named_scheme
 
-    with progress("calibrating", CALIBRATION_TEXTS) as bar:
-        return calibrate_on_development(fp32, dev, CALIBRATION_TEXTS, lambda _: bar.advance(1))
+    kind = open_bundle(fp32).manifest.kind
+    # The default by its name is the default.
+    texts = calibration_texts(kind) if scheme == named_scheme(kind, CALIBRATED[kind]) else CALIBRATION_TEXTS
+    with progress("calibrating", texts) as bar:
+        return calibrate_on_development(fp32, dev, texts, lambda _: bar.advance(1))
 
 
 def _search(fp32: Path, target: Path, wanted: Wanted, budgets: list[Budget], force: bool) -> Path:

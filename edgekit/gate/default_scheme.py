@@ -18,7 +18,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.read import open_bundle
 from edgekit.gate.calibration import calibrate_on_development
 from edgekit.graph.causal_lm_config import CausalLMConfig
-from edgekit.graph.causal_lm_weights import weight_shapes
+from edgekit.graph.causal_lm_weights import ROTARY, weight_shapes
 from edgekit.graph.foreign import IMPORTED
 from edgekit.quality.development import development_pair, has_development_text
 from edgekit.quantize.calibration import Calibration
@@ -57,15 +57,19 @@ def has_smoothed_default(config: CausalLMConfig, source_quantization: str | None
     """
     if source_quantization == Q8_0 or not config.gated_ffn or not has_development_text():
         return False
-    return sum(math.prod(shape) for _, shape in weight_shapes(config)) <= MOST_PARAMETERS
+    stored = (shape for name, shape in weight_shapes(config) if not name.startswith(ROTARY))
+    return sum(map(math.prod, stored)) <= MOST_PARAMETERS
 
 
 def is_calibrated_by_default(fp32: Manifest) -> bool:
     """Whether int8 of an fp32 bundle is `CALIBRATED`."""
-    if fp32.quantization.tensors or fp32.architecture.get(IMPORTED):
+    if fp32.quantization.tensors:
         return False
     if fp32.kind == "causal-lm":
-        return has_smoothed_default(CausalLMConfig.from_dict(fp32.architecture), fp32.quantization.source)
+        is_imported = fp32.architecture.get(IMPORTED) is True
+        return not is_imported and has_smoothed_default(
+            CausalLMConfig.from_dict(fp32.architecture), fp32.quantization.source
+        )
     return fp32.task == "translation" and has_calibrated_default(fp32.languages.source, fp32.languages.target)
 
 

@@ -22,7 +22,8 @@ from edgekit.graph.foreign import read_bundle_graph
 from edgekit.graph.transplant import rebuild
 from edgekit.graph.weights_file import WEIGHTS_FILE, load_weights, save_weights
 from edgekit.quantize.calibration import Calibration
-from edgekit.quantize.scheme import ChannelFormat, Scheme
+from edgekit.quantize.migration import is_migrated
+from edgekit.quantize.scheme import Scheme
 from edgekit.quantize.weights import quantize_weights
 from edgekit.runtime.greedy import initial_value
 from edgekit.runtime.session import create_session, run_graph
@@ -42,7 +43,7 @@ def write_imported(
         BundleError: the weights file is damaged.
         EdgekitError: the quantised model says something else altogether.
     """
-    if any(isinstance(named, ChannelFormat) and named.smoothing is not None for named in scheme.formats):
+    if any(map(is_migrated, scheme.formats)):
         raise UnsupportedError(f"{bundle.path} is an imported bundle, which can't be smoothed; choose another scheme")
     models = {name: ir.load(bundle.path_of(graph.file)) for name, graph in bundle.manifest.graphs.items()}
     weights = load_weights(bundle.path_of(WEIGHTS_FILE), {})

@@ -79,7 +79,7 @@ def migrate(
     Raises:
         UnsupportedError: a matrix that the scheme names has nothing before it that can take the inverse; all are named.
     """
-    formats = {name: named for name in weights if _is_migrated(named := scheme.format_of(name))}
+    formats = {name: named for name in weights if is_migrated(named := scheme.format_of(name))}
     if calibration is None or not (formats := {n: f for n, f in formats.items() if n in calibration.inputs}):
         return weights, calibration
     absorbers = {name: find_absorber(config, weights, name) for name in formats}
@@ -107,7 +107,8 @@ def _by_input(name: str, matrix: Tensor) -> Floats:
     return floats.T if channel_axis(name) == 0 else floats
 
 
-def _is_migrated(named: Format) -> bool:
+def is_migrated(named: Format) -> bool:
+    """Whether a format moves scale from inputs into weights."""
     is_awq = isinstance(named, BlockFormat) and named.activation_aware
     return is_awq or (named is not None and named.smoothing is not None)
 

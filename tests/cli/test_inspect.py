@@ -16,6 +16,7 @@ from edgekit.cli.main import run
 from edgekit.quantize.scheme import named_scheme
 from edgekit.quantize.weights import quantize_weights
 from tests.bundle.tiny_bundle import build_tiny_bundle, fill, tiny_manifest
+from tests.graph.causal_lm_weights import in_form
 from tests.runtime.causal_lm_bundles import byte_level, write_text_bundle
 
 
@@ -183,3 +184,13 @@ def test_parameters_are_counted_alike_in_every_precision(text_bundles, capsys):
     for bundle in text_bundles.values():
         inspect(bundle, "--json")
         assert json.loads(capsys.readouterr().out)["parameters"] == expected
+
+
+def test_offsets_behind_the_values_are_no_parameters(llama_case, text_bundles, tmp_path, capsys):
+    weights = in_form(llama_case.weights, "4 bits with folded offsets")
+    write_text_bundle(tmp_path / "folded", llama_case, byte_level(), precision="int4", weights=weights)
+    counts = []
+    for bundle in (tmp_path / "folded", text_bundles["fp32"]):
+        assert inspect(bundle, "--json") == 0
+        counts.append(json.loads(capsys.readouterr().out)["parameters"])
+    assert counts[0] == counts[1]

@@ -128,8 +128,9 @@ def test_calibrated_scales_fit_imported_products_and_smoothing_is_refused(bundle
     assert open_bundle(path).manifest.quantization.activations == "static"
     found, expected = (edgekit.load(bundle).logits(PROMPTS[1]) for bundle in (path, bundles["opt"]))
     assert 0 < _relative(found, expected) < 0.2
-    with pytest.raises(UnsupportedError, match=r"is an imported bundle, which can't be smoothed"):
-        quantize_bundle(bundles["opt"], output=tmp_path / "smooth", scheme=smooth, calibration=calibration)
+    for scheme in (smooth, named_scheme("causal-lm", "int8-smooth-blocks"), named_scheme("causal-lm", "int4-awq")):
+        with pytest.raises(UnsupportedError, match=r"is an imported bundle, which can't be smoothed"):
+            quantize_bundle(bundles["opt"], output=tmp_path / "smooth", scheme=scheme, calibration=calibration)
 
 
 def test_tensors_of_imported_graphs_are_not_tried_one_by_one(bundles):

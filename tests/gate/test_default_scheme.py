@@ -91,5 +91,7 @@ def test_without_packaged_text_nothing_is_smoothed(llama_case, monkeypatch):
     assert not has_smoothed_default(llama_case.config, None)
 
 
-def test_an_imported_model_has_no_calibrated_default(manifest):
-    assert not is_calibrated_by_default(dataclasses.replace(manifest, architecture={IMPORTED: True}))
+def test_an_imported_language_model_is_not_smoothed_and_an_imported_translator_is_calibrated(manifest, endless_llama):
+    imported = {"architecture": {IMPORTED: True}}
+    assert is_calibrated_by_default(dataclasses.replace(manifest, **imported))
+    assert not is_calibrated_by_default(dataclasses.replace(open_bundle(endless_llama).manifest, **imported))
