@@ -8,8 +8,6 @@ references don't matter, any pair's set serves that has the language (`developme
 
 from __future__ import annotations
 
-from importlib import resources
-
 from edgekit.errors import InputError
 from edgekit.quality.parallel_text import DEVSETS, TestSet, load_testset, testset_names, testset_pairs
 from edgekit.quality.plain_text import DEVELOPMENT, EvaluationText, load_text
@@ -63,8 +61,7 @@ def development_pair(source_language: str | None, target_language: str | None) -
 
 def has_development_text() -> bool:
     """Whether the text that `load_development_text` gives for None is packaged: the small wheel has none."""
-    packaged = DEVELOPMENT[DEFAULT_TEXT]
-    return resources.files("edgekit.quality").joinpath(packaged.folder, packaged.file).is_file()
+    return DEVELOPMENT[DEFAULT_TEXT].entry.is_file()
 
 
 def load_development_text(name_or_path: str | None) -> EvaluationText:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -29,6 +30,11 @@ class PackagedText:
     lines: int | None
     license: str
     folder: str = "testsets"
+
+    @property
+    def entry(self) -> Traversable:
+        """Where it lies; the small wheel lacks it."""
+        return resources.files("edgekit.quality").joinpath(self.folder, self.file)
 
 
 # 177 lines are the first three articles: enough to tell precisions apart in minutes on one core.
@@ -105,8 +111,7 @@ def load_text(name_or_path: str, packaged_texts: Mapping[str, PackagedText] = PA
             unreadable or larger than 64 MiB.
     """
     if packaged := packaged_texts.get(name_or_path):
-        entry = resources.files("edgekit.quality").joinpath(packaged.folder, packaged.file)
-        text, sha256 = read_text(entry, packaged.file, "a text")
+        text, sha256 = read_text(packaged.entry, packaged.file, "a text")
         return EvaluationText(name_or_path, text, sha256, packaged.license).first(packaged.lines)
     path = Path(name_or_path)
     if not path.is_file():

@@ -36,6 +36,7 @@ SHARES = {
     4: (0.72, 0.77, 0.81, 0.85, 0.88, 0.91, 0.94, 0.97, 1.03, 1.07),
     8: (0.965, 0.973, 0.98, 0.985, 0.99, 0.995, 1.005, 1.01),
 }
+# Blocks are halved down to the first as long as more than the second, as a share of a row, would be padding.
 SMALLEST_FITTED, MOST_PADDING = 32, 1 / 8
 # Values quantised at a time: the temporaries of a chunk stay in the processor's cache.
 CHUNK = 1 << 16
@@ -47,8 +48,7 @@ class BlockFormat:
 
     Attributes:
         bits: 4 or 8.
-        block_size: values that share a scale: 16, 32, 64 or 128; of 64 and 128 only where they fit, see
-            `fitting_block_size`.
+        block_size: values that share a scale: 16, 32, 64 or 128. A model's matrix gets the `fitting_block_size`.
         symmetric: no zero points, that is 8 (4 bits) or 128 (8 bits) everywhere.
         least_error: searched scales instead of those of rounding to nearest.
         calibrated: the search weighs each input's error by the input's mean square. Needs calibration.
