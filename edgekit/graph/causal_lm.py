@@ -77,8 +77,8 @@ def build_causal_lm(
 
     onnxruntime multiplies one query by another order of additions than several, and a rounding that differs may grow to
     a whole step where activations are int8. With an added query attention never has one alone: then a single token's
-    logits are the same, bit for bit, as among several, for 7 % of a step at 160 tokens and 14 % at 480 (SmolLM2-135M). The entry behind the last token
-    is written over, and has to be within the context.
+    logits are the same, bit for bit, as among several, for 7 % of a step at 160 tokens and 14 % at 480 (SmolLM2-135M).
+    The entry behind the last token is written over, and has to be within the context.
 
     Outputs: ``next_ids`` int64 ``[outputs]``, the likeliest successors; ``logits`` float32 ``[outputs, vocab_size]``;
     ``present_key_{layer}``, ``present_value_{layer}``, of the past's shape.
